@@ -1,0 +1,63 @@
+# RefShapes: synthetic scenes with unique expressions, exported in REFER layout by
+# tools/dataset_converters/ref_shapes.py. Small pictures, so that a model trains on two CPU
+# cores. testB holds colour-shape pairs that training has not seen.
+dataset_type = 'mmseg_aml.RefCOCODataset'
+data_root = '{{$REF_SHAPES_ROOT:data/ref_shapes}}'
+size = (128, 128)  # height, width
+
+train_pipeline = [
+    dict(type='mmseg_aml.LoadRefImage'),
+    dict(type='mmseg_aml.LoadRefMasks'),
+    dict(type='mmseg_aml.ResizeRIS', size=size),
+    dict(type='mmseg_aml.PackRISInputs'),
+]
+test_pipeline = [
+    dict(type='mmseg_aml.LoadRefImage'),
+    dict(type='mmseg_aml.ResizeRIS', size=size),
+    dict(type='mmseg_aml.LoadRefMasks'),
+    dict(type='mmseg_aml.PackRISInputs'),
+]
+
+train_dataloader = dict(
+    batch_size=16,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='mmseg_aml.RefSampler', shuffle=True),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        dataset='refshapes',
+        split='train',
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=8,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        dataset='refshapes',
+        split='val',
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
+)
+test_dataloader = dict(
+    batch_size=8,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        dataset='refshapes',
+        split='testA',
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
+)
+val_evaluator = dict(type='mmseg_aml.RISMetric', protocols=['original'])
+test_evaluator = val_evaluator

@@ -1,0 +1,6 @@
+_base_ = [
+    '../_base_/models/caris_swin-b.py',
+    '../_base_/datasets/refcocog-umd_448x448.py',
+    '../_base_/schedules/caris_50e.py',
+    '../_base_/default_runtime.py',
+]

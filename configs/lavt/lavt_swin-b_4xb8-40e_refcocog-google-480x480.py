@@ -1,0 +1,6 @@
+_base_ = [
+    '../_base_/models/lavt_swin-b.py',
+    '../_base_/datasets/refcocog-google_480x480.py',
+    '../_base_/schedules/lavt_40e.py',
+    '../_base_/default_runtime.py',
+]

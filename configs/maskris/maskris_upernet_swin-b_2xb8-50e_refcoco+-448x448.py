@@ -1,0 +1,3 @@
+_base_ = '../mmseg_heads/upernet_swin-b_2xb8-50e_refcoco+-448x448.py'
+
+model = dict(loss_wrapper=dict(type='mmseg_aml.MaskRISLossWrapper'))

@@ -1,0 +1,3 @@
+_base_ = '../vipa/vipa_swin-b_2xb6-40e_refcoco-mixed-480x480.py'
+
+model = dict(loss_wrapper=dict(type='mmseg_aml.MaskRISLossWrapper'))

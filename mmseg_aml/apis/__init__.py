@@ -1,0 +1,3 @@
+from .inferencer import RISInferencer, RISPrediction
+
+__all__ = ['RISInferencer', 'RISPrediction']

@@ -1,0 +1,3 @@
+"""Data sets, samplers and transforms; submodules are imported to register them."""
+
+from . import controls, grefcoco, mixed, refcoco, samplers, transforms  # noqa: F401

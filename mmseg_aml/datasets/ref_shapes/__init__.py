@@ -1,0 +1,9 @@
+"""RefShapes: seeded synthetic scenes with referring expressions, in the REFER layout.
+
+``scene`` (what there is) -> ``drawing`` (picture and masks) -> ``logic`` (what an expression means)
+-> ``language`` (how it is said) -> ``export`` (files).
+"""
+
+from .export import export_ref_shapes
+
+__all__ = ['export_ref_shapes']

@@ -1,0 +1,73 @@
+"""Pack an item for the data preprocessor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+
+from ...registry import TRANSFORMS
+from ...structures import ExpressionGroup
+
+_IMAGE_KEYS = (
+    'image_id',
+    'img_path',
+    'dataset',
+    'split',
+    'ori_shape',
+    'img_shape',
+    'scale_factor',
+)
+_EXPRESSION_KEYS = ('expression', 'ref_id', 'sent_id', 'ann_ids')
+
+
+@TRANSFORMS.register_module()
+class PackRISInputs(BaseTransform):
+    """Make ``inputs``, a uint8 tensor (3, h, w), and ``data_samples``, one per expression.
+
+    Each ``SegDataSample`` has ``gt_sem_seg`` (1, H, W) uint8 {0, 1} if masks are loaded, and
+    as metainfo whatever is known of: expression, ref_id, sent_id, ann_ids, no_target,
+    image_id, img_path, dataset, split, ori_shape, img_shape, pad_shape, scale_factor.
+
+    Args:
+        with_segmentation: Also keep the targets' COCO segmentations as metainfo
+            ``segmentation``, for evaluation protocols that rasterise polygons.
+    """
+
+    def __init__(self, with_segmentation: bool = False) -> None:
+        self.expression_keys = _EXPRESSION_KEYS + ('segmentation',) * with_segmentation
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Pack ``results``."""
+        image = torch.from_numpy(results['img']).permute(2, 0, 1).contiguous()
+        common = {key: results[key] for key in _IMAGE_KEYS if key in results}
+        common['pad_shape'] = results['img_shape']
+        samples = [
+            _sample(common, expression, masks, self.expression_keys)
+            for expression, masks in zip(results['expressions'], _masks_of(results))
+        ]
+        return dict(inputs=image, data_samples=ExpressionGroup(samples))
+
+
+def _masks_of(results: dict[str, Any]) -> list[torch.Tensor | None]:
+    if 'gt_masks' not in results:
+        return [None] * len(results['expressions'])
+    return list(torch.from_numpy(results['gt_masks']).split(1))
+
+
+def _sample(
+    common: dict[str, Any],
+    expression: dict[str, Any],
+    mask: torch.Tensor | None,
+    keys: tuple[str, ...],
+) -> SegDataSample:
+    meta = {key: expression[key] for key in keys if key in expression}
+    if 'segmentation' in expression:
+        meta['no_target'] = not expression['segmentation']
+    sample = SegDataSample(metainfo={**common, **meta})
+    if mask is not None:
+        sample.gt_sem_seg = PixelData(data=mask)  # (1, H, W)
+    return sample

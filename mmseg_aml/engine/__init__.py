@@ -1,0 +1,23 @@
+"""What plain MMEngine cannot say: schedules, precision, exact resuming, surviving faults."""
+
+from mmseg_aml.engine import (
+    bf16_optim_wrapper,
+    checkpoint_hook,
+    distributed,
+    exact_resume_hook,
+    interrupt_hook,
+    nonfinite_hook,
+    optim_constructors,
+    schedulers,
+)
+
+__all__ = [
+    'bf16_optim_wrapper',
+    'checkpoint_hook',
+    'distributed',
+    'exact_resume_hook',
+    'interrupt_hook',
+    'nonfinite_hook',
+    'optim_constructors',
+    'schedulers',
+]

@@ -1,0 +1,157 @@
+"""Checkpoints as files: read with clear errors, compare with a model, find the newest good one."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.logging import print_log
+from mmengine.runner import CheckpointLoader
+from torch import Tensor, nn
+
+POINTER = 'last_checkpoint'
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be read, or does not fit the model; the text names the file."""
+
+
+def read_checkpoint(path: str | Path, map_location: str = 'cpu') -> dict[str, Any]:
+    """Read a checkpoint without running code from it.
+
+    Args:
+        path: A local file, or any address MMEngine reads.
+        map_location: Where tensors go.
+
+    Raises:
+        FileNotFoundError: If a local file is missing; lists the checkpoints beside it.
+        CheckpointError: If it is truncated, corrupt, no checkpoint, or holds objects other than
+            tensors and MMEngine's records.
+    """
+    if '://' not in str(path) and not Path(path).is_file():
+        beside = sorted(p.name for p in Path(path).parent.glob('*.pth'))
+        raise FileNotFoundError(f'no checkpoint {path}; in its folder: {beside or "none"}')
+    try:
+        checkpoint = CheckpointLoader.load_checkpoint(str(path), map_location=map_location)
+    except pickle.UnpicklingError as error:
+        if _names_a_forbidden_object(error):
+            raise CheckpointError(
+                f'{path} holds objects that may run code when read, so it was not read: '
+                f'{_first_line(error)}. If you trust its source, set '
+                'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 for this one run'
+            ) from error
+        raise _corrupt(path, error) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
+        raise _corrupt(path, error) from error
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(
+            f'{path} holds a {type(checkpoint).__name__}, not a dict with state_dict: it is no '
+            'checkpoint of MMEngine'
+        )
+    return checkpoint
+
+
+_FORBIDDEN = re.compile(r'Unsupported (global|class)|not allowed|blocked|disallowed', re.I)
+
+
+def _names_a_forbidden_object(error: BaseException) -> bool:
+    # Damaged bytes also end in an UnpicklingError, about operands and offsets.
+    return _FORBIDDEN.search(str(error)) is not None
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if _FORBIDDEN.search(line)]
+    return (telling or lines or [type(error).__name__])[0][:300]
+
+
+def _corrupt(path: str | Path, error: BaseException) -> CheckpointError:
+    size = f', {Path(path).stat().st_size} bytes' if Path(path).is_file() else ''
+    return CheckpointError(
+        f'{path} is truncated or corrupt ({type(error).__name__}: {_first_line(error)}{size}). '
+        'Copy it again, or use an earlier checkpoint; --resume alone falls back by itself'
+    )
+
+
+def weights_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights of ``{state_dict: ...}`` or a bare dict, ``module.`` stripped."""
+    state = checkpoint.get('state_dict', checkpoint)
+    return {key.removeprefix('module.'): v for key, v in state.items() if isinstance(v, Tensor)}
+
+
+def check_fits(model: nn.Module, checkpoint: Mapping[str, Any], source: str | Path) -> None:
+    """Compare keys and shapes, since MMEngine loads whatever fits and only logs the rest.
+
+    Raises:
+        CheckpointError: Listing missing, unexpected and differently shaped weights.
+    """
+    ours, theirs = model.state_dict(), weights_of(checkpoint)
+    problems = {
+        'missing': [key for key in ours if key not in theirs],
+        'unexpected': [key for key in theirs if key not in ours],
+        'other shapes': [
+            f'{key} {tuple(theirs[key].shape)}, expected {tuple(ours[key].shape)}'
+            for key in ours
+            if key in theirs and theirs[key].shape != ours[key].shape
+        ],
+    }
+    found = [
+        f'{len(keys)} {name}: {"; ".join(keys[:5])}{" ..." if len(keys) > 5 else ""}'
+        for name, keys in problems.items()
+        if keys
+    ]
+    if found:
+        raise CheckpointError(
+            f'{source} is a checkpoint of another architecture than the config ({len(ours)} '
+            f'weights expected). ' + '. '.join(found)
+        )
+
+
+def latest_good_checkpoint(folders: list[Path]) -> Path | None:
+    """The newest readable checkpoint, warning about each newer one that is not.
+
+    Args:
+        folders: Where ``last_checkpoint`` and ``*.pth`` files are, the work folder first. Files
+            of ``save_best`` hold no optimizer and are left out.
+    """
+    for path in _candidates(folders):
+        try:
+            checkpoint = read_checkpoint(path)
+        except (CheckpointError, FileNotFoundError) as error:
+            _warn(f'{error}; falling back to the checkpoint before it')
+            continue
+        if 'optimizer' in checkpoint and 'meta' in checkpoint:
+            return path
+        _warn(f'{path} holds weights only and cannot be resumed from; looking further')
+    return None
+
+
+def _candidates(folders: list[Path]) -> list[Path]:
+    """``last_checkpoint``'s file, then all others from the newest to the oldest."""
+    files = {
+        path.resolve(): path.stat().st_mtime_ns
+        for folder in folders
+        for path in folder.glob('*.pth')
+        if not path.name.startswith('best_')
+    }
+    ordered = sorted(files, key=lambda path: files[path], reverse=True)
+    pointed = _pointed(folders)
+    return ordered if pointed is None else [pointed, *(p for p in ordered if p != pointed)]
+
+
+def _pointed(folders: list[Path]) -> Path | None:
+    pointer = folders[0] / POINTER
+    if not pointer.is_file():
+        return None
+    name = pointer.read_text(encoding='utf-8').strip()
+    # The folder may have been moved since: then the file's name in it is what counts.
+    options = [Path(name), *(folder / Path(name).name for folder in folders)] if name else []
+    return next((path.resolve() for path in options if path.is_file()), None)
+
+
+def _warn(text: str) -> None:
+    print_log(text, logger='current', level=logging.WARNING)

@@ -1,0 +1,10 @@
+from . import (  # noqa: F401  registers
+    backbones,
+    data_preprocessor,
+    decode_heads,
+    fusions,
+    layers,
+    losses,
+    segmentors,
+    text_encoders,
+)

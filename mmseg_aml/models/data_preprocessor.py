@@ -1,0 +1,106 @@
+"""Batch: images with K referring expressions each -> images + flat expressions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseDataPreprocessor
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+from torch import Tensor
+
+from ..registry import MODELS
+from ..structures import ExpressionGroup
+
+IGNORED = 255
+
+
+def flatten_expressions(groups: Sequence[ExpressionGroup | SegDataSample]) -> list[SegDataSample]:
+    """Lists the data samples of all expressions and notes ``image_index`` in each.
+
+    Args:
+        groups: One entry per image: its expressions, or a single data sample.
+
+    Returns:
+        E data samples; metainfo ``image_index`` is the row of the image in the batch.
+    """
+    flat = []
+    for index, group in enumerate(groups):
+        for sample in group.samples if isinstance(group, ExpressionGroup) else [group]:
+            sample.set_metainfo({'image_index': index})
+            flat.append(sample)
+    return flat
+
+
+@MODELS.register_module()
+class TextImageDataPreprocessor(BaseDataPreprocessor):
+    """Normalises, pads and stacks images; flattens their expressions.
+
+    Padding is added right and below, after normalisation, with 0 (the mean colour); the
+    ground truth is padded with 255 (ignored) in training and stays as it is otherwise.
+    Every data sample gets ``image_index`` and ``pad_shape`` (H, W of the batch);
+    ``img_shape`` stays the size of the image without padding.
+
+    Args:
+        mean: Mean of the R, G, B channels in 0..255. Defaults to ImageNet's.
+        std: Standard deviation of the R, G, B channels in 0..255. Defaults to ImageNet's.
+        size: Pad every batch to this (H, W). Default: the largest image of the batch.
+        size_divisor: Pad to multiples of this.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        *,
+        mean: Sequence[float] = (123.675, 116.28, 103.53),
+        std: Sequence[float] = (58.395, 57.12, 57.375),
+        size: tuple[int, int] | None = None,
+        size_divisor: int = 1,
+        non_blocking: bool = False,
+    ) -> None:
+        super().__init__(non_blocking=non_blocking)
+        self.register_buffer('mean', torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer('std', torch.tensor(std).view(-1, 1, 1), persistent=False)
+        self.size = size
+        self.size_divisor = size_divisor
+
+    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        """Makes ``inputs`` (B, 3, H, W) float and a list of E data samples.
+
+        Args:
+            data: ``inputs``, B tensors (3, h, w) RGB 0..255, and ``data_samples``, B
+                :class:`ExpressionGroup` (or plain data samples).
+            training: Whether to pad the ground truth with the images.
+        """
+        images = [(image.float() - self.mean) / self.std for image in self.cast_data(data['inputs'])]
+        shape = self._padded_shape(images)
+        samples = [sample.to(self.device) for sample in flatten_expressions(data['data_samples'])]
+        for sample in samples:
+            sample.set_metainfo({'pad_shape': shape})
+            if training:
+                truth = sample.gt_sem_seg
+                # int64 is what MMSegmentation's losses index with.
+                padded = _pad(truth.data.long(), shape, IGNORED)
+                sample.gt_sem_seg = PixelData(data=padded)
+        return dict(inputs=torch.stack([_pad(i, shape, 0) for i in images]), data_samples=samples)
+
+    def _padded_shape(self, images: list[Tensor]) -> tuple[int, int]:
+        largest = tuple(max(image.shape[dim] for image in images) for dim in (1, 2))
+        if self.size is not None and any(a > b for a, b in zip(largest, self.size)):
+            raise ValueError(
+                f'an image of {largest} (H, W) does not fit data_preprocessor.size={self.size}: '
+                'resize in the pipeline or raise the size'
+            )
+        height, width = self.size or largest
+        divisor = self.size_divisor
+        return -(-height // divisor) * divisor, -(-width // divisor) * divisor
+
+
+def _pad(tensor: Tensor, shape: tuple[int, int], value: int) -> Tensor:
+    height, width = shape[0] - tensor.shape[-2], shape[1] - tensor.shape[-1]
+    return F.pad(tensor, (0, width, 0, height), value=value) if height or width else tensor

@@ -1,0 +1,1 @@
+from . import cross_attention, pwam  # noqa: F401  registers

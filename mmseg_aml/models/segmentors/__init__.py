@@ -1,0 +1,1 @@
+from . import text_image_segmentor  # noqa: F401  registers

@@ -1,0 +1,279 @@
+"""TextImageSegmentor: encode -> fuse -> decode, with a slot for the training strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from mmengine.structures import PixelData
+from mmseg.models.segmentors.base import BaseSegmentor
+from mmseg.models.utils import resize
+from mmseg.structures import SegDataSample
+from mmseg.utils import add_prefix
+from torch import Tensor, nn
+
+from ...registry import MODELS
+from ...structures import TextFeatures, TextImageFeatures, TextTokens
+
+Levels = tuple[Tensor, ...]
+
+
+@MODELS.register_module()
+class TextImageSegmentor(BaseSegmentor):
+    """Segments the object that a referring expression means.
+
+    B images and E >= B expressions meet as late as the host allows: a backbone that does
+    not read text runs once per image. The three places of fusion are inside the backbone
+    (``backbone.reads_text``), as ``fusion`` before a plain MMSegmentation head, or inside
+    the head (``decode_head.reads_text``).
+
+    Args:
+        backbone: Any MMSegmentation or mmpretrain backbone with a tuple of levels, or one
+            that declares ``reads_text = True``: ``backbone(inputs (E, 3, H, W), text)``.
+        text_encoder: ``tokenize(list[str]) -> TextTokens`` and
+            ``forward(tokens) -> TextFeatures``; with ``reads_image = True``
+            ``forward(tokens, visual levels (E, ...))``.
+        decode_head: Any MMSegmentation decode head, or one that declares
+            ``reads_text = True`` and reads :class:`TextImageFeatures`.
+        neck: Optional neck after a backbone that does not read text.
+        fusion: ``fusion(visual levels, text) -> levels`` before a plain head. Its
+            ``levels`` default to those that the heads read (their ``in_index``).
+        auxiliary_head: Optional MMSegmentation head on the fused levels, training only.
+        loss_wrapper: Training strategy (AML, MaskRIS); None is plain training. It adds no
+            key to ``state_dict`` and does nothing at inference.
+        test_cfg: ``max_expressions`` (default 32): expressions decoded at once.
+            ``with_maps``: predictions also carry ``maps``, pictures (h, w) by name of what
+            the head looked at, for the visualizer (heads with a method ``maps``: VIPA).
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: dict[str, Any],
+        text_encoder: dict[str, Any],
+        decode_head: dict[str, Any],
+        neck: dict[str, Any] | None = None,
+        fusion: dict[str, Any] | None = None,
+        auxiliary_head: dict[str, Any] | None = None,
+        loss_wrapper: dict[str, Any] | None = None,
+        train_cfg: dict[str, Any] | None = None,
+        test_cfg: dict[str, Any] | None = None,
+        data_preprocessor: dict[str, Any] | nn.Module | None = None,
+        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        self.backbone = MODELS.build(backbone)
+        self.text_encoder = MODELS.build(text_encoder)
+        self.decode_head = MODELS.build(decode_head)
+        self.neck = MODELS.build(neck) if neck else None
+        if fusion is not None:
+            read = levels_read(decode_head, auxiliary_head)
+            fusion = {'levels': read, **fusion} if read else fusion
+        self.fusion = MODELS.build(fusion) if fusion else None
+        self.auxiliary_head = MODELS.build(auxiliary_head) if auxiliary_head else None
+        self.loss_wrapper = MODELS.build(loss_wrapper) if loss_wrapper else None
+        self.train_cfg = train_cfg
+        self.test_cfg = test_cfg or {}
+        self._check_text_is_read()
+        if self.test_cfg.get('with_maps') and not hasattr(self.decode_head, 'maps'):
+            raise ValueError(
+                f'{type(self.decode_head).__name__} has no maps to show: drop test_cfg.with_maps'
+            )
+
+    def _check_text_is_read(self) -> None:
+        if self.backbone_reads_text and self.neck is not None:
+            raise ValueError('a neck needs a backbone that does not read text')
+        if not (self.backbone_reads_text or self.head_reads_text or self.fusion is not None):
+            raise ValueError(
+                f'nothing reads the referring expression: {type(self.backbone).__name__} and '
+                f'{type(self.decode_head).__name__} do not, so the model needs a fusion, e.g. '
+                "fusion=dict(type='mmseg_aml.CrossAttentionFusion', ...)"
+            )
+
+    @property
+    def backbone_reads_text(self) -> bool:
+        """Whether fusion happens inside the backbone (LAVT)."""
+        return getattr(self.backbone, 'reads_text', False)
+
+    @property
+    def head_reads_text(self) -> bool:
+        """Whether fusion happens inside the decode head (CARIS, VIPA)."""
+        return getattr(self.decode_head, 'reads_text', False)
+
+    # --- encode and fuse -----------------------------------------------------
+
+    def tokenize(self, data_samples: Sequence[SegDataSample]) -> TextTokens:
+        """Token ids of the expressions of ``data_samples`` (their metainfo)."""
+        for sample in data_samples:
+            if not sample.metainfo.get('expression', '').strip():
+                where = {k: sample.metainfo.get(k) for k in ('sent_id', 'ref_id', 'img_path')}
+                raise ValueError(f'empty referring expression in the sample {where}')
+        return self.text_encoder.tokenize([s.metainfo['expression'] for s in data_samples])
+
+    def extract_feat(self, inputs: Tensor) -> Levels:  # type: ignore[override]
+        """Levels of a backbone that does not read text: one map per image."""
+        levels = self.backbone(inputs)
+        return tuple(self.neck(levels) if self.neck is not None else levels)
+
+    def encode(
+        self,
+        inputs: Tensor,
+        data_samples: Sequence[SegDataSample],
+        *,
+        tokens: TextTokens | None = None,
+        text: TextFeatures | None = None,
+        paired: bool = False,
+    ) -> TextImageFeatures:
+        """Encodes images and expressions and fuses them; never runs the decoder.
+
+        Args:
+            inputs: (B, 3, H, W) normalised images, or (E, 3, H, W) if ``paired``.
+            data_samples: The E expressions, each with its ``image_index``.
+            tokens: Token ids to use instead of tokenising (text masking).
+            text: Text features to use instead of encoding.
+            paired: Whether row e of ``inputs`` belongs to expression e (masked views).
+        """
+        images = inputs if self.backbone_reads_text else self.extract_feat(inputs)
+        return self._encode(images, data_samples, tokens, text, paired)
+
+    def _encode(
+        self,
+        images: Tensor | Levels,
+        data_samples: Sequence[SegDataSample],
+        tokens: TextTokens | None = None,
+        text: TextFeatures | None = None,
+        paired: bool = False,
+    ) -> TextImageFeatures:
+        """``images``: the images for a backbone that reads text, else its levels."""
+        index = None if paired else image_index(data_samples)
+        if text is None:
+            tokens = tokens or self.tokenize(data_samples)
+        if self.backbone_reads_text:
+            text = text or self.text_encoder(tokens)
+            visual = tuple(self.backbone(expand(cast(Tensor, images), index), text))
+            return TextImageFeatures(visual, text, visual)
+        visual = tuple(expand(level, index) for level in images)
+        if text is None:
+            reads_image = getattr(self.text_encoder, 'reads_image', False)
+            text = self.text_encoder(tokens, visual) if reads_image else self.text_encoder(tokens)
+        fused = visual if self.fusion is None else self.fusion(visual, text)
+        return TextImageFeatures(visual, cast(TextFeatures, text), tuple(fused))
+
+    # --- learn ---------------------------------------------------------------
+
+    def head_forward(self, features: TextImageFeatures) -> Any:
+        """What ``decode_head.forward`` gives: logits (E, C, h, w), or a tuple with them first."""
+        return self.decode_head.forward(features if self.head_reads_text else features.fused)
+
+    def supervised_loss(
+        self,
+        features: TextImageFeatures,
+        data_samples: Sequence[SegDataSample],
+        *,
+        output: Any = None,
+    ) -> dict[str, Tensor]:
+        """The host's ordinary losses, keys ``decode.loss_*`` (and ``aux.loss_*``).
+
+        Args:
+            features: Of :meth:`encode`.
+            data_samples: E expressions with ground truth.
+            output: Of :meth:`head_forward` on these features, where a strategy needs it too:
+                the decoder then runs once. Only for heads whose loss is ``loss_by_feat``.
+        """
+        head_inputs = features if self.head_reads_text else features.fused
+        samples = list(data_samples)
+        if output is None:
+            decoded = self.decode_head.loss(head_inputs, samples, self.train_cfg)
+        else:
+            decoded = self.decode_head.loss_by_feat(output, samples)
+        losses = add_prefix(decoded, 'decode')
+        if self.auxiliary_head is not None:
+            losses.update(
+                add_prefix(
+                    self.auxiliary_head.loss(features.fused, samples, self.train_cfg),
+                    'aux',
+                )
+            )
+        # Pixel accuracy is mostly background, and a constant with one output channel.
+        return {key: value for key, value in losses.items() if not key.endswith('acc_seg')}
+
+    def loss(self, inputs: Tensor, data_samples: list[SegDataSample]) -> dict[str, Tensor]:
+        """Losses of one batch: plain, or as the ``loss_wrapper`` combines them."""
+        if self.loss_wrapper is not None:
+            return self.loss_wrapper(self, inputs, data_samples)
+        return self.supervised_loss(self.encode(inputs, data_samples), data_samples)
+
+    # --- use -----------------------------------------------------------------
+
+    def decode(self, features: TextImageFeatures, data_samples: Sequence[SegDataSample]) -> Tensor:
+        """Logits (E, 1 or 2, H, W) at the (padded) input size."""
+        head_inputs = features if self.head_reads_text else features.fused
+        if self.test_cfg.get('with_maps'):
+            maps = self.decode_head.maps(features)
+            for row, sample in enumerate(data_samples):
+                sample.set_field({name: values[row].cpu() for name, values in maps.items()}, 'maps')
+        metas = [sample.metainfo for sample in data_samples]
+        return self.decode_head.predict(head_inputs, metas, self.test_cfg)
+
+    def encode_decode(self, inputs: Tensor, batch_data_samples: list[SegDataSample]) -> Tensor:
+        """Logits (E, 1 or 2, H, W); images are encoded once, expressions in chunks."""
+        images = inputs if self.backbone_reads_text else self.extract_feat(inputs)
+        step = self.test_cfg.get('max_expressions', 32)
+        chunks = [batch_data_samples[i : i + step] for i in range(0, len(batch_data_samples), step)]
+        return torch.cat([self.decode(self._encode(images, chunk), chunk) for chunk in chunks])
+
+    def predict(self, inputs: Tensor, data_samples: list[SegDataSample]) -> list[SegDataSample]:  # type: ignore[override]
+        """Adds to every data sample what the model sees for its expression.
+
+        ``seg_logits`` (1 or 2, h, w) at the input size without padding, ``pred_sem_seg``
+        (1, H, W) uint8 {0, 1} at ``ori_shape`` (bilinear; arg max, or sigmoid above the
+        head's threshold).
+        """
+        for sample in data_samples:
+            sample.set_metainfo({'pad_shape': tuple(inputs.shape[-2:])})
+        for sample, logits in zip(data_samples, self.encode_decode(inputs, data_samples)):
+            height, width = sample.metainfo.get('img_shape', inputs.shape[-2:])[:2]
+            logits = logits[:, :height, :width].float()
+            mask = self.binarise(logits, sample.metainfo.get('ori_shape', (height, width)))
+            sample.set_data(
+                dict(seg_logits=PixelData(data=logits), pred_sem_seg=PixelData(data=mask))
+            )
+        return data_samples
+
+    def binarise(self, logits: Tensor, size: Sequence[int]) -> Tensor:
+        """Logits (1 or 2, h, w) -> mask (1, H, W) uint8 {0, 1} at ``size``."""
+        logits = F.interpolate(logits[None], tuple(size[:2]), mode='bilinear', align_corners=False)[
+            0
+        ]
+        if logits.shape[0] == 1:
+            return (logits.sigmoid() > self.decode_head.threshold).to(torch.uint8)
+        return logits.argmax(0, keepdim=True).to(torch.uint8)
+
+    def _forward(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None) -> Tensor:
+        """Raw logits of the decode head (E, 1 or 2, h, w)."""
+        features = self.encode(inputs, data_samples or [])
+        output = self.head_forward(features)
+        logits = output if isinstance(output, Tensor) else output[0]
+        return resize(logits, inputs.shape[-2:], mode='bilinear')
+
+
+def levels_read(*heads: dict[str, Any] | None) -> list[int] | None:
+    """Levels that the heads read by their ``in_index``; None if one does not say."""
+    indices = [head.get('in_index') for head in heads if head is not None]
+    if any(index is None for index in indices):
+        return None
+    return sorted({i for index in indices for i in ([index] if isinstance(index, int) else index)})
+
+
+def image_index(data_samples: Sequence[SegDataSample]) -> list[int]:
+    """Row of every expression's image in the batch."""
+    return [sample.metainfo['image_index'] for sample in data_samples]
+
+
+def expand(images: Tensor, index: list[int] | None) -> Tensor:
+    """Rows of ``images`` (B, ...) per expression (E, ...); no copy if they are the same."""
+    if index is None or index == list(range(len(images))):
+        return images
+    return images[torch.tensor(index, device=images.device)]

@@ -1,0 +1,1 @@
+from . import caris_text_encoder, hf_text_encoder  # noqa: F401  registers

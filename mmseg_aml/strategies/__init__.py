@@ -1,0 +1,1 @@
+from . import afm, aml, maskris, pmme, pmme_hook  # noqa: F401  registers

@@ -1,0 +1,6 @@
+"""Pictures of referring segmentation: pure functions (text, panels), a visualizer, a hook."""
+
+from .hook import RISVisualizationHook
+from .visualizer import RISVisualizer
+
+__all__ = ['RISVisualizationHook', 'RISVisualizer']

@@ -1,0 +1,227 @@
+"""The compat layer: version messages, mmcv-lite, safe checkpoints, mmpretrain."""
+
+from __future__ import annotations
+
+import collections
+import os
+import pickle
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+
+from mmseg_aml import compat
+from mmseg_aml.engine.checkpoints import CheckpointError, read_checkpoint
+
+
+@pytest.mark.parametrize(
+    ('text', 'numbers'),
+    [('2.13.0+cpu', (2, 13, 0)), ('2.0.0rc4', (2, 0, 0)), ('1.2', (1, 2)), ('dev', ())],
+)
+def test_version_tuple(text, numbers):
+    assert compat.version_tuple(text) == numbers
+
+
+@pytest.mark.parametrize(
+    ('name', 'version', 'message'),
+    [
+        ('mmcv', '2.2.0', r'needs mmcv>=2.0.0,<2.2.0, but 2.2.0 is installed: pip install .*lite'),
+        ('mmcv', '1.7.0', r'but 1.7.0 is installed'),
+        ('torch', '1.13.1', r'needs torch>=2.1, but 1.13.1 is installed: see https'),
+        ('mmseg', '0.30.0', r'needs mmseg>=1.2.0,<2.0'),
+        ('mmengine', '0.7.0', r'needs mmengine>=0.10.3,<1.0'),
+    ],
+)
+def test_versions_out_of_range(monkeypatch, name, version, message):
+    real = compat._version_of
+    monkeypatch.setattr(compat, '_version_of', lambda n: version if n == name else real(n))
+    with pytest.raises(ImportError, match=message):
+        compat.check_versions()
+
+
+def test_missing_package_names_the_command(tmp_path):
+    """As a newcomer meets it: the package without mmsegmentation."""
+    code = (
+        'import importlib.util as u\n'
+        'real = u.find_spec\n'
+        "u.find_spec = lambda name, *a: None if name == 'mmseg' else real(name, *a)\n"
+        'import mmseg_aml\n'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.returncode
+    assert 'needs mmseg>=1.2.0,<2.0, which is missing: pip install mmengine' in done.stderr
+
+
+def test_ops_import_and_explain_themselves():
+    import mmcv.ops
+
+    if compat.has_compiled_ops():
+        pytest.skip('full mmcv is installed')
+    with pytest.raises(NotImplementedError, match='nms.*Install full mmcv'):
+        mmcv.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+
+
+def test_a_compiled_ext_wins(monkeypatch, tmp_path):
+    (tmp_path / '_ext.py').write_text('compiled = True')
+    import mmcv
+
+    monkeypatch.setattr(mmcv, '__path__', [*mmcv.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, 'mmcv._ext', raising=False)
+    assert compat.has_compiled_ops()
+    import mmcv._ext
+
+    assert mmcv._ext.compiled
+    sys.modules.pop('mmcv._ext')
+
+
+def mmengine_content() -> dict:
+    history = HistoryBuffer([1.0, 2.0], [1, 1])
+    scalars = [np.float64(0.5), np.float32(0.5), np.int64(3), np.bool_(True), np.str_('a')]
+    return {
+        'state_dict': collections.OrderedDict(w=torch.ones(2)),
+        'message_hub': {'log_scalars': {'loss': history}, 'runtime_info': {'best': scalars}},
+        'array': np.arange(3),
+    }
+
+
+def test_mmengine_content_loads_under_weights_only(tmp_path):
+    path = tmp_path / 'x.pth'
+    torch.save(mmengine_content(), path)
+    loaded = torch.load(path, weights_only=True)
+    assert loaded['message_hub']['log_scalars']['loss'].mean() == 1.5
+    assert loaded['message_hub']['runtime_info']['best'][0] == 0.5
+    assert read_checkpoint(path)['array'].tolist() == [0, 1, 2]
+
+
+class Reduce:
+    """Pickles as a call."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+HOSTILE = {
+    'os.system': lambda marker: Reduce(os.system, f'touch {marker}'),
+    'eval': lambda marker: Reduce(eval, f'open({str(marker)!r}, "w")'),
+    'getattr of a class': lambda marker: Reduce(getattr, HistoryBuffer, '__init__'),
+    'getattr of an allowed class': lambda marker: Reduce(getattr, HistoryBuffer, '__globals__'),
+    'getattr of os': lambda marker: Reduce(getattr, Reduce(__import__, 'os'), 'system'),
+    'subprocess': lambda marker: Reduce(subprocess.Popen, f'touch {marker}'),
+    'chain': lambda marker: Reduce(map, Reduce(getattr, HistoryBuffer, 'mean'), 'x'),
+    'object array': lambda marker: np.array([Reduce(os.system, f'touch {marker}')], dtype=object),
+    'module': lambda marker: torch.nn.Linear(1, 1),
+    'code': lambda marker: Reduce(types.SimpleNamespace),
+}
+
+
+@pytest.mark.skipif(compat.version_tuple(torch.__version__) < (2, 6), reason='no safe default')
+@pytest.mark.parametrize('name', HOSTILE)
+def test_hostile_checkpoints_are_refused(tmp_path, name):
+    marker, path = tmp_path / 'ran', tmp_path / 'hostile.pth'
+    torch.save({'state_dict': {}, 'x': HOSTILE[name](marker)}, path)
+    with pytest.raises(CheckpointError, match='hostile.pth'):
+        read_checkpoint(path)
+    assert not marker.exists()
+
+
+def test_bare_hostile_pickle(tmp_path):
+    marker, path = tmp_path / 'ran', tmp_path / 'bare.pth'
+    path.write_bytes(pickle.dumps(Reduce(os.system, f'touch {marker}')))
+    with pytest.raises(CheckpointError, match='bare.pth'):
+        read_checkpoint(path)
+    assert not marker.exists()
+
+
+def test_message_of_a_missing_checkpoint(tmp_path):
+    (tmp_path / 'epoch_1.pth').touch()
+    with pytest.raises(FileNotFoundError, match="in its folder: \\['epoch_1.pth'\\]"):
+        read_checkpoint(tmp_path / 'epoch_2.pth')
+
+
+@pytest.fixture()
+def fake_mmpretrain(tmp_path):
+    """A package that fails when it is imported at all, and whose switch is like the real one."""
+    utils = tmp_path / 'mmpretrain' / 'utils'
+    utils.mkdir(parents=True)
+    (utils.parent / '__init__.py').write_text('import loaded_marker')
+    (utils / '__init__.py').write_text('')
+    (utils / 'dependency.py').write_text('WITH_MULTIMODAL = True')
+    return tmp_path
+
+
+def python(folder, code: str) -> str:
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(folder), os.getcwd()])}
+    done = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_mmpretrain_is_not_imported_and_its_multimodal_part_is_off(fake_mmpretrain):
+    code = """
+import sys, mmseg_aml
+assert 'mmpretrain' not in sys.modules
+sys.modules['loaded_marker'] = sys
+import mmpretrain.utils.dependency as dependency
+assert dependency.WITH_MULTIMODAL is False
+dependency.WITH_MULTIMODAL = True  # as if it had been imported before mmseg_aml
+mmseg_aml.compat.allow_mmpretrain_with_transformers5()
+print(dependency.WITH_MULTIMODAL)
+"""
+    assert python(fake_mmpretrain, code) == 'False'
+
+
+@pytest.fixture(scope='module')
+def real_mmpretrain(tmp_path_factory):
+    """mmpretrain and torchvision in a folder of their own, from the package registry."""
+    folder = tmp_path_factory.mktemp('mmpretrain')
+    commands = (
+        ['mmpretrain==1.2.0'],
+        ['--no-deps', 'torchvision==0.28.0'],
+    )
+    for command in commands:
+        done = subprocess.run(
+            [f'{os.path.dirname(sys.executable)}/uv', 'pip', 'install', '-q', '--target', folder]
+            + ['--python', sys.executable, *command],
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            pytest.skip(f'mmpretrain cannot be installed here: {done.stderr[-200:]}')
+    return folder
+
+
+def test_real_mmpretrain_backbones(real_mmpretrain):
+    """Beside transformers 5 and pycocotools. A torchvision built for CUDA imports on a CPU
+    PyTorch once the schemas that its compiled part would register are there."""
+    code = f"""
+import sys
+sys.path.append({str(real_mmpretrain)!r})
+import mmseg_aml, torch
+assert 'mmpretrain' not in sys.modules
+if not torch.cuda.is_available():
+    library = torch.library.Library('torchvision', 'DEF')
+    for op in ('nms', 'qnms'):
+        library.define(f'{{op}}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+import mmpretrain.models
+from mmengine.registry import MODELS
+image = torch.zeros(1, 3, 64, 64)
+convnext = dict(type='mmpretrain.ConvNeXt', arch='atto', out_indices=(0, 1, 2, 3),
+                gap_before_final_norm=False)
+vit = dict(type='mmpretrain.VisionTransformer', arch='deit-t', img_size=64, out_type='featmap')
+for config in (convnext, vit):
+    print([tuple(level.shape) for level in MODELS.build(config)(image)])
+"""
+    lines = python(real_mmpretrain / 'nothing', code).splitlines()
+    assert lines == [
+        '[(1, 40, 16, 16), (1, 80, 8, 8), (1, 160, 4, 4), (1, 320, 2, 2)]',
+        '[(1, 192, 4, 4)]',
+    ]

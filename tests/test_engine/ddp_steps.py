@@ -1,0 +1,90 @@
+"""Three training steps of a small segmentor, alone or as one of several processes.
+
+``python ddp_steps.py OUT.pth`` writes the weights after the steps, per strategy. Every process
+takes its share of the same four images.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from mmengine.optim import OptimWrapper
+from mmengine.registry import init_default_scope
+from torch import Tensor, nn
+
+from mmseg_aml.engine.distributed import AnyDeviceDDP, prepare_launcher
+from mmseg_aml.registry import MODELS
+
+STRATEGIES = {
+    'plain': None,
+    'aml': dict(type='mmseg_aml.AMLLossWrapper'),
+    'aml with a clean view': dict(type='mmseg_aml.AMLLossWrapper', clean_weight=0.5),
+    'maskris': dict(type='mmseg_aml.MaskRISLossWrapper', text_ratio=0.0),
+}
+
+
+class Checkerboard(nn.Module):
+    """A filter that masks every other block of every image: the same alone and in company."""
+
+    block_size = 32
+
+    def forward(self, scores: Tensor, image_size: tuple[int, int], **_: Any) -> Tensor:
+        rows, columns = (-(-side // self.block_size) for side in image_size)
+        board = (torch.arange(rows)[:, None] + torch.arange(columns)) % 2 == 0
+        return board.expand(len(scores), -1, -1).clone()
+
+
+def conftest(folder: str) -> Any:
+    path = Path(__file__).parents[1] / folder / 'conftest.py'
+    spec = importlib.util.spec_from_file_location('strategies_conftest', path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def steps(strategy: dict[str, Any] | None, rank: int, world: int) -> dict[str, Tensor]:
+    """Weights after three steps. Plain SGD: Adam would blow up the rounding of zero gradients.
+
+    Batch statistics are avoided, they differ by nature.
+    """
+    parts = conftest('test_strategies')
+    config = parts.segmentor_config(loss_wrapper=strategy)
+    config['decode_head']['norm_cfg'] = dict(type='GN', num_groups=4)
+    torch.manual_seed(0)
+    model = MODELS.build(config).train()
+    if strategy is not None:
+        model.loss_wrapper.filter = Checkerboard()
+    trained = AnyDeviceDDP(model, find_unused_parameters=False) if world > 1 else model
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    make = parts.batch.__wrapped__ if hasattr(parts.batch, '__wrapped__') else parts.batch
+    for step in range(3):
+        data = make()((1, 1, 1, 1), seed=step)
+        share = {key: values[rank::world] for key, values in data.items()}
+        trained.train_step(share, OptimWrapper(optimizer))
+    return {key: value.detach().clone() for key, value in model.state_dict().items()}
+
+
+def main(out: str, launcher: str) -> None:
+    init_default_scope('mmseg')
+    torch.set_num_threads(1)
+    prepare_launcher(launcher)
+    rank, world = (dist.get_rank(), dist.get_world_size()) if launcher != 'none' else (0, 1)
+    results = {name: steps(strategy, rank, world) for name, strategy in STRATEGIES.items()}
+    if world > 1:
+        gathered: list[Any] = [None] * world
+        dist.all_gather_object(gathered, results)
+        for name in STRATEGIES:
+            for key, value in gathered[0][name].items():
+                assert torch.equal(value, gathered[1][name][key]), f'ranks differ: {name} {key}'
+    if rank == 0:
+        torch.save(results, out)
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])

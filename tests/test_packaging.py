@@ -1,0 +1,144 @@
+"""What a wheel holds, and that the model index names files that exist."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+PARTS = ('mmseg_aml', 'configs', 'tools', 'requirements')
+FILES = ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'LICENSE', 'README.md', 'model-index.yml')
+
+
+@pytest.fixture(scope='module')
+def checkout(tmp_path_factory) -> Path:
+    """A copy, since building writes beside setup.py."""
+    source, copy = Path(__file__).resolve().parents[1], tmp_path_factory.mktemp('checkout')
+    for part in PARTS:
+        ignored = shutil.ignore_patterns('__pycache__', '.mim')
+        shutil.copytree(source / part, copy / part, ignore=ignored)
+    for name in FILES:
+        if (source / name).exists():
+            shutil.copy(source / name, copy)
+    return copy
+
+
+def run(*command: str, cwd: Path, **environment: str) -> str:
+    done = subprocess.run(
+        command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def build(checkout: Path, command: str) -> None:
+    # Not `pip wheel`: the newest setuptools would have to be fetched for an isolated build.
+    run(sys.executable, 'setup.py', '--quiet', command, cwd=checkout, PYTHONWARNINGS='ignore')
+
+
+@pytest.fixture(scope='module')
+def wheel(checkout) -> Path:
+    build(checkout, 'bdist_wheel')
+    return next((checkout / 'dist').glob('*.whl'))
+
+
+def relative_files(folder: Path) -> set[str]:
+    skipped = ('__pycache__', '.mim')
+    return {
+        path.relative_to(folder.parent).as_posix()
+        for path in folder.rglob('*')
+        if path.is_file() and not any(part in skipped for part in path.parts)
+    }
+
+
+def test_wheel_holds_package_configs_and_tools(checkout, wheel):
+    inside = set(zipfile.ZipFile(wheel).namelist())
+    for part in ('configs', 'tools'):
+        wanted = {f'mmseg_aml/.mim/{name}' for name in relative_files(checkout / part)}
+        assert wanted and not wanted - inside
+    assert 'mmseg_aml/.mim/model-index.yml' in inside
+    assert not relative_files(checkout / 'mmseg_aml') - inside
+    assert not [name for name in inside if name.startswith('tests/')]
+
+
+def test_wheel_needs_no_compile(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith('METADATA'))
+        required = [
+            line.split()[1].lower()
+            for line in archive.read(name).decode().splitlines()
+            if line.startswith('Requires-Dist:') and 'extra ==' not in line
+        ]
+    assert required
+    assert not [
+        name for name in required if name.startswith(('torch', 'mmcv', 'mmseg', 'mmengine'))
+    ]
+
+
+def test_installed_wheel_has_version_and_index(wheel, tmp_path):
+    run(
+        *(sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps', '--no-index'),
+        *('--no-compile', '--target', str(tmp_path), str(wheel)),
+        cwd=tmp_path,
+    )
+    code = 'import mmseg_aml; print(mmseg_aml.__file__, mmseg_aml.__version__)'
+    printed = run(sys.executable, '-c', code, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert str(tmp_path) in printed
+    assert (tmp_path / 'mmseg_aml' / '.mim' / 'tools' / 'train.py').is_file()
+
+
+def test_source_distribution(checkout):
+    build(checkout, 'sdist')
+    archive = next((checkout / 'dist').glob('*.tar.gz'))
+    shutil.unpack_archive(archive, checkout / 'unpacked')
+    inside = next((checkout / 'unpacked').iterdir())
+    for part in PARTS:
+        assert {p.relative_to(inside).as_posix() for p in (inside / part).rglob('*')} >= (
+            relative_files(checkout / part)
+        )
+
+
+def test_editable_links_follow_the_checkout(checkout, tmp_path):
+    code = 'import setuptools.build_meta as b, sys; print(b.build_editable(sys.argv[1], {}))'
+    run(sys.executable, '-c', code, str(tmp_path), cwd=checkout)
+    mim = checkout / 'mmseg_aml' / '.mim'
+    assert (mim / 'configs').resolve() == checkout / 'configs'
+    assert (mim / 'model-index.yml').resolve() == checkout / 'model-index.yml'
+
+
+def test_model_index_names_every_config_folder(root):
+    index = yaml.safe_load((root / 'model-index.yml').read_text())['Import'] or []
+    folders = {p.name for p in (root / 'configs').iterdir() if any(p.glob('*.py'))}
+    assert {Path(name).parent.name for name in index} == folders - {'_base_'}
+
+
+def test_metafiles_name_their_configs(root):
+    for name in yaml.safe_load((root / 'model-index.yml').read_text())['Import'] or []:
+        meta = yaml.safe_load((root / name).read_text())
+        collections = {c['Name'] for c in meta['Collections']}
+        configs = set()
+        for model in meta['Models']:
+            assert (root / model['Config']).is_file(), model['Config']
+            assert Path(model['Config']).stem == model['Name']
+            assert model['In Collection'] in collections
+            configs.add((root / model['Config']).name)
+        assert configs == {p.name for p in (root / name).parent.glob('*.py')}
+
+
+def test_constraints_cover_what_is_tested(root):
+    """Each package that `make` installs by name has a tested version."""
+    from packaging.requirements import Requirement
+
+    def names(file: str) -> set[str]:
+        lines = (root / 'requirements' / file).read_text().splitlines()
+        stripped = [line.split('#')[0].strip() for line in lines]
+        return {Requirement(line).name for line in stripped if line and not line.startswith('-')}
+
+    installed = names('cpu.txt') | names('lite.txt') | names('runtime.txt') | names('tests.txt')
+    assert installed <= names('constraints.txt')

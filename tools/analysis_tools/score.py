@@ -1,0 +1,67 @@
+"""Score saved masks without a model.
+
+    python tools/analysis_tools/score.py PREDICTIONS.json --data-root data/refer \\
+        --dataset refcoco --split testA --protocol original lisa-original --json scores.json
+
+PREDICTIONS.json: {"sent_id": {"size": [h, w], "counts": "<COCO RLE>"}}, one mask per sentence
+of the split, as ``tools/test.py --out`` writes it. See docs/evaluation.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmengine.fileio import dump
+
+import mmseg_aml  # noqa: F401
+from mmseg_aml.datasets.refer import ReferError, ReferIndex
+from mmseg_aml.evaluation import GRESMetric, RISMetric, available_protocols
+from mmseg_aml.evaluation.offline import PredictionError, load_predictions, score_predictions
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('predictions', type=Path)
+    parser.add_argument('--data-root', required=True, help='folder with one folder per data set')
+    parser.add_argument('--dataset', required=True, help='refcoco, refcoco+, refcocog, ...')
+    parser.add_argument('--split', required=True)
+    parser.add_argument('--split-by', help="author of the splits; default: the data set's usual")
+    parser.add_argument(
+        '--protocol', nargs='+', default=['original'], choices=available_protocols()
+    )
+    parser.add_argument(
+        '--metric', choices=('ris', 'gres'), help='default: gres for grefcoco, else ris'
+    )
+    parser.add_argument(
+        '--area-threshold', type=int, default=50, help='gres: fewer pixels mean no target'
+    )
+    parser.add_argument('--json', type=Path, help='also write the scores here')
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> dict[str, float]:
+    """Score, print the table, return the scores."""
+    args = parse_args(argv)
+    kind = args.metric or ('gres' if args.dataset == 'grefcoco' else 'ris')
+    if kind == 'gres':
+        metric = GRESMetric(args.protocol, area_threshold=args.area_threshold)
+    else:
+        metric = RISMetric(args.protocol)
+    index = ReferIndex.open(args.data_root, args.dataset, args.split_by)
+    scores = score_predictions(load_predictions(args.predictions), index, args.split, metric)
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        dump(scores, str(args.json), indent=2)
+    return scores
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except (FileNotFoundError, PredictionError, ReferError) as error:
+        sys.exit(f'error: {error}')

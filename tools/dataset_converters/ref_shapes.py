@@ -1,0 +1,64 @@
+"""Write RefShapes, a seeded synthetic data set for referring segmentation, in REFER layout.
+
+    python tools/dataset_converters/ref_shapes.py data/ref_shapes --train 2000
+
+gives data/ref_shapes/refshapes/{refs(unc).p, instances.json} and data/ref_shapes/images/*.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from mmseg_aml.datasets.ref_shapes import export_ref_shapes
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('out', help='folder to write; it must not exist, or be empty')
+    parser.add_argument(
+        '--train', type=int, default=2000, metavar='N', help='pictures, default 2000'
+    )
+    for split, note in (('val', ''), ('testA', ''), ('testB', ' of unseen colour-shape pairs')):
+        parser.add_argument(
+            f'--{split}', type=int, default=200, metavar='N', help=f'pictures{note}, default 200'
+        )
+    parser.add_argument(
+        '--size',
+        type=int,
+        nargs='+',
+        default=[128],
+        metavar='PX',
+        help='side, or width and height, in pixels (default 128)',
+    )
+    parser.add_argument('--seed', type=int, default=0, help='same seed, same bytes (default 0)')
+    parser.add_argument('--workers', type=int, default=1, help='processes (default 1)')
+    parser.add_argument('--overwrite', action='store_true', help='replace an earlier RefShapes')
+    args = parser.parse_args()
+    if len(args.size) > 2:
+        parser.error(f'--size takes a side, or width and height; got {args.size}')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    counts = {split: getattr(args, split) for split in ('train', 'val', 'testA', 'testB')}
+    try:
+        summary = export_ref_shapes(
+            args.out,
+            counts,
+            size=(args.size[0], args.size[-1]),
+            seed=args.seed,
+            workers=args.workers,
+            overwrite=args.overwrite,
+        )
+    except (OSError, ValueError) as error:
+        sys.exit(f'RefShapes was not written to {args.out}: {error}')
+    for split, numbers in summary.items():
+        print(f'{split:>6}: ' + ', '.join(f'{count} {name}' for name, count in numbers.items()))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,60 @@
+"""Convert official CARIS, MaskRIS, AMLRIS, Swin and BERT weights to mmseg_aml and back.
+
+    python tools/model_converters/caris_to_mmseg_aml.py model_best_refcoco.pth caris_refcoco.pth
+    python tools/model_converters/caris_to_mmseg_aml.py caris_refcoco.pth official.pth --reverse
+
+The three releases share one network; what a file is from is told by its keys. Weights
+without a place in our model (the loss's weights, MaskRIS's ``mask_token``, AMLRIS's
+``aug.*``, classification and language model heads, and whatever is unknown) are listed
+and kept under ``official_extra``, so that --reverse gives all of them back. The states of the
+optimizer, of its schedule and of the gradient scaler are listed and not converted.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+import mmseg_aml  # noqa: F401  the compat layer comes before mmseg's own modules
+from mmseg_aml.models.checkpoints import load_file
+from mmseg_aml.models.checkpoints_caris import checkpoint_from_ours, checkpoint_to_ours
+
+CONVERTED = {'model', 'epoch', 'args', 'state_dict', 'meta', 'official_extra'}
+
+
+def tell(title: str, keys: Iterable[str]) -> None:
+    """Print a list of keys, if there are any."""
+    keys = sorted(keys)
+    if keys:
+        print(f'{title} ({len(keys)}):', *keys, sep='\n  ')
+
+
+def main() -> None:
+    """Command line; see the top of this file."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('source', type=Path)
+    parser.add_argument('target', type=Path)
+    parser.add_argument('--reverse', action='store_true', help='from mmseg_aml to the release')
+    args = parser.parse_args()
+    source = load_file(args.source)
+    if args.reverse:
+        result = checkpoint_from_ours(source)
+    else:
+        result, found = checkpoint_to_ours(source)
+        print(f'weights of {result["meta"]["official"]["layout"]}: {len(found.state)} entries')
+        tell('unknown to that layout, kept under official_extra', found.unknown)
+        homeless = found.extra.keys() - set(found.unknown)
+        tell('without a place in our model, kept under official_extra', homeless)
+    tell('entries of the file that are not converted', source.keys() - CONVERTED)
+    args.target.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(result, args.target)
+    print(f'wrote {args.target}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,95 @@
+"""Train a model: ``python tools/train.py CONFIG [options]``; see docs/cluster.md for launchers."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import mmseg_aml  # noqa: F401  its version check and compat layer come first
+
+# isort: split
+from mmengine.config import Config, DictAction
+from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from mmseg_aml.engine.config_check import describe_unknown_keys
+from mmseg_aml.engine.distributed import LAUNCHERS, prepare_launcher
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Train a model')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='default: ./work_dirs/<config name>')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        help='go on from this checkpoint, or from the newest good one of the work folder',
+    )
+    parser.add_argument('--amp', action='store_true', help='mixed precision: fp16, on CPU bf16')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='override config keys: a.b=value ...'
+    )
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none')
+    # torch.distributed.launch and mim pass one of the two spellings.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    args = parser.parse_args(arguments)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def use_amp(config: Config) -> None:
+    """Swap the plain optimizer wrapper for a mixed-precision one.
+
+    Raises:
+        ValueError: If the config has a wrapper of its own that is no mixed-precision one.
+    """
+    import torch
+
+    wrapper = config.optim_wrapper
+    kind = wrapper.get('type', 'OptimWrapper')
+    if kind in ('AmpOptimWrapper', 'mmseg_aml.Bf16OptimWrapper'):
+        return
+    if kind != 'OptimWrapper':
+        raise ValueError(f'--amp cannot replace optim_wrapper.type={kind!r}: set it in the config')
+    if torch.cuda.is_available():
+        wrapper.type = 'AmpOptimWrapper'
+        wrapper.setdefault('loss_scale', 'dynamic')
+    else:
+        wrapper.type = 'mmseg_aml.Bf16OptimWrapper'
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """The config file with the command line's options put over it."""
+    config = Config.fromfile(args.config)
+    if args.cfg_options is not None:
+        config.merge_from_dict(args.cfg_options)
+    config.launcher = args.launcher
+    if args.work_dir is not None:
+        config.work_dir = args.work_dir
+    elif config.get('work_dir') is None:
+        config.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+    if args.amp:
+        use_amp(config)
+    if args.resume is not None:
+        config.resume = True
+        config.load_from = None if args.resume == 'auto' else args.resume
+    return config
+
+
+def main(arguments: list[str] | None = None) -> None:
+    args = parse_args(arguments)
+    config = load_config(args)
+    for sentence in describe_unknown_keys(config.to_dict()):
+        print_log(sentence, logger='current', level=logging.WARNING)
+    prepare_launcher(args.launcher)
+    build: Any = RUNNERS.build if 'runner_type' in config else Runner.from_cfg
+    build(config).train()
+
+
+if __name__ == '__main__':
+    main()
