@@ -144,8 +144,11 @@ class Plain(torch.utils.data.Dataset):
         image, ann, sentence = self.visit(i)
         photo = Image.open(self.folder / image['file_name']).convert('RGB')
         rles = coco_mask.frPyObjects(ann['segmentation'], image['height'], image['width'])
-        mask = (coco_mask.decode(rles).sum(axis=2) > 0).astype(np.uint8)
-        target = Image.fromarray(mask).resize(NETWORK[::-1], Image.Resampling.NEAREST)
+        mask = coco_mask.decode(rles).sum(axis=2)
+        union = np.zeros(mask.shape)
+        union[mask > 0] = 1
+        union = Image.fromarray(union.astype(np.uint8))
+        target = union.resize(NETWORK[::-1], Image.Resampling.NEAREST)
         pixels = np.array(photo.resize(NETWORK[::-1], Image.Resampling.BILINEAR))
         tensor = torch.from_numpy(pixels).permute(2, 0, 1).contiguous().float().div(255)
         mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])

@@ -245,9 +245,9 @@ def main() -> None:
             name = f'{host} {size}'
             report[name] = measure(host, size, args)
             print(name, json.dumps(report[name], indent=1), flush=True)
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(report, indent=2) + '\n')
+            if args.json:
+                args.json.parent.mkdir(parents=True, exist_ok=True)
+                args.json.write_text(json.dumps(report, indent=2) + '\n')
 
 
 if __name__ == '__main__':

@@ -39,9 +39,8 @@ def sample(value: Tensor, sizes: Any, x: Tensor, y: Tensor, weights: Tensor) -> 
     # Not at the top: mmcv-lite needs the compat layer of mmseg_aml first.
     from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
 
-    extent = value.new_tensor([(w, h) for h, w in sizes])[:, None]
-    locations = (torch.stack((x, y), -1) + 0.5) / extent
-    return multi_scale_deformable_attn_pytorch(value, torch.tensor(sizes), locations, weights)
+    locations = torch.stack((x, y), -1)
+    return multi_scale_deformable_attn_pytorch(value, sizes, locations, weights)
 
 
 def window_attention(msa: Any, x: Tensor, mask: Tensor | None) -> Tensor:

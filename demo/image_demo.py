@@ -1,6 +1,6 @@
 """Segment what a sentence means, in one image.
 
-    python demo/image_demo.py IMAGE EXPRESSION CONFIG WEIGHTS [--out PICTURE]
+python demo/image_demo.py IMAGE EXPRESSION CONFIG WEIGHTS [--out PICTURE]
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ default_hooks = dict(
     exact_resume=dict(type='mmseg_aml.ExactResumeHook'),
     interrupt=dict(type='mmseg_aml.InterruptHook'),
     nonfinite=dict(type='mmseg_aml.NonFiniteHook', policy='raise'),
+    data_faults=dict(type='mmseg_aml.DataFaultHook'),
     visualization=dict(type='mmseg_aml.RISVisualizationHook'),
 )
 

@@ -3,6 +3,7 @@
 from mmseg_aml.engine import (
     bf16_optim_wrapper,
     checkpoint_hook,
+    data_fault_hook,
     distributed,
     exact_resume_hook,
     interrupt_hook,
@@ -14,6 +15,7 @@ from mmseg_aml.engine import (
 __all__ = [
     'bf16_optim_wrapper',
     'checkpoint_hook',
+    'data_fault_hook',
     'distributed',
     'exact_resume_hook',
     'interrupt_hook',

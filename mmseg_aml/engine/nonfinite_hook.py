@@ -33,10 +33,11 @@ def sample_ids(data_batch: Any) -> list[dict[str, Any]]:
 
 def any_nonfinite(tensors: Iterable[Tensor]) -> Tensor:
     """Whether any value is NaN or infinite: a scalar bool tensor, without waiting for a GPU."""
-    sums = [tensor.detach().float().norm(1) for tensor in tensors]
-    if not sums:
+    values = [tensor.detach().float() for tensor in tensors if tensor.numel()]
+    if not values:
         return torch.tensor(False)
-    return ~torch.isfinite(torch.stack([value.to(sums[0].device) for value in sums])).all()
+    sums = torch._foreach_norm(values, 1)  # a few kernels for all parameters
+    return ~torch.isfinite(torch.stack([total.to(sums[0].device) for total in sums])).all()
 
 
 def _tensors(value: Any) -> Iterable[Tensor]:

@@ -77,9 +77,11 @@ class TextImageDataPreprocessor(BaseDataPreprocessor):
                 :class:`ExpressionGroup` (or plain data samples).
             training: Whether to pad the ground truth with the images.
         """
-        images = [(image.float() - self.mean) / self.std for image in self.cast_data(data['inputs'])]
+        raw: Any = self.cast_data(data['inputs'])
+        images = [(image.float() - self.mean) / self.std for image in raw]
         shape = self._padded_shape(images)
-        samples = [sample.to(self.device) for sample in flatten_expressions(data['data_samples'])]
+        flat = flatten_expressions(data['data_samples'])
+        samples: list[Any] = [sample.to(self.device) for sample in flat]
         for sample in samples:
             sample.set_metainfo({'pad_shape': shape})
             if training:

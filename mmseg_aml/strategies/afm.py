@@ -6,10 +6,12 @@ Blocks are squares of the network's input; E = expressions, H_b x W_b = block gr
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor
 
@@ -176,6 +178,14 @@ class AFM(BaseModule):
         self.select = select
         self.max_area = max_area
         self.keep_target = keep_target
+        if select == 'pixel':
+            print_log(
+                "AFM(select='pixel') masks (nearly) every weak block: one of n weak pixels stays "
+                f'with probability {1 - ratio:g}^n, and a block has {block_size**2} pixels. The '
+                "paper as written, for study: train with select='block'",
+                'current',
+                logging.WARNING,
+            )
 
     def weak(self, scores: Tensor, image_size: Size, valid: Tensor) -> Tensor:
         """(E, H_b, W_b) bool: blocks that may be masked. ``valid``: (E, H, W) bool."""

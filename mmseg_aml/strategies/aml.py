@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from mmseg.structures import SegDataSample
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..registry import MODELS
 from ..structures import TextImageFeatures
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 class AMLRecord(NamedTuple):
     """What the last training step masked and why; for diagnostics and pictures.
 
-    scores: (E, h, w). entropy: (E,) of the soft-max in nats, None if there is no soft-max.
+    scores: (E, h, w), one 0 per expression if no estimator chose. entropy: (E,) of the
+    soft-max in nats, None if there is no soft-max.
     masked: (E, H_b, W_b) bool. targets: (E, H, W) bool.
     valid_sizes: (h, w) of every image without padding.
     """
@@ -40,6 +41,13 @@ class AMLRecord(NamedTuple):
     masked: Tensor
     targets: Tensor
     valid_sizes: list[tuple[int, int]]
+
+
+def score_with(estimator: nn.Module, features: TextImageFeatures) -> tuple[Tensor, Tensor | None]:
+    """Scores (E, h, w), and the entropy (E,) of an estimator's soft-max if it has one."""
+    if isinstance(estimator, SoftmaxEstimator):
+        return estimator.score(features)
+    return estimator(features), None
 
 
 class BlockMasking(LossWrapper):
@@ -102,9 +110,7 @@ class BlockMasking(LossWrapper):
     ) -> tuple[Tensor, Tensor | None]:
         if self.estimator is None or features is None:
             return nothing, None
-        if isinstance(self.estimator, SoftmaxEstimator):
-            return self.estimator.score(features)
-        return self.estimator(features), None
+        return score_with(self.estimator, features)
 
     @staticmethod
     def _shuffled(scores: Tensor) -> Tensor:

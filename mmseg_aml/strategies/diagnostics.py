@@ -35,9 +35,7 @@ def score_auc(record: AMLRecord) -> Tensor:
     size: tuple[int, int] = tuple(record.targets.shape[-2:])  # type: ignore[assignment]
     pixels = upsample_scores(record.scores, size)
     valid = valid_pixels(record.valid_sizes, size, pixels.device)
-    return torch.tensor(
-        [roc_auc(p[v], t[v]) for p, t, v in zip(pixels, record.targets, valid)]
-    )
+    return torch.tensor([roc_auc(p[v], t[v]) for p, t, v in zip(pixels, record.targets, valid)])
 
 
 def masked_shares(record: AMLRecord, block_filter: BaseModule) -> dict[str, Tensor]:

@@ -26,8 +26,8 @@ def pmme_probabilities(
     """Soft-max over the real tokens of every patch.
 
     Args:
-        patches: (E, N, D) projected patches.
-        tokens: (E, L, D) projected tokens.
+        patches: (E, N, D) patches.
+        tokens: (E, L, D) tokens in the space of the patches.
         mask: (E, L) bool, True = real token.
         temperature: Divides the logits.
 
@@ -100,26 +100,36 @@ class PMME(SoftmaxEstimator):
         self.temperature = temperature
         self.shared = shared
         self.seed = seed
-        self._projections: dict[tuple[int, int, torch.device], tuple[Tensor, Tensor]] = {}
+        self._products: dict[tuple[int, int, torch.device], Tensor] = {}
 
-    def projections(self, visual: int, text: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """W_i (C_v, D) and W_t (C_t, D), made on the CPU and kept out of checkpoints."""
+    def projections(self, visual: int, text: int) -> tuple[Tensor, Tensor]:
+        """W_i (C_v, D) and W_t (C_t, D)."""
+        std = self.dim**-0.5
+        width = max(visual, text) if self.shared else visual
+        image = gaussian_projection(width, self.dim, self.seed, std)
+        if self.shared:
+            return image[:visual], image[:text]
+        return image, gaussian_projection(text, self.dim, self.seed + 1, std)
+
+    def product(self, visual: int, text: int, device: torch.device) -> Tensor:
+        """W_i W_t^T (C_v, C_t), made once on the CPU and kept out of checkpoints.
+
+        <V W_i, T W_t> = V (W_i W_t^T) T^T: the common space itself is never needed.
+        """
         key = (visual, text, device)
-        if key not in self._projections:
-            std = self.dim**-0.5
-            image = gaussian_projection(max(visual, text) if self.shared else visual, self.dim, self.seed, std)
-            words = image if self.shared else gaussian_projection(text, self.dim, self.seed + 1, std)
-            self._projections[key] = (image[:visual].to(device), words[:text].to(device))
-        return self._projections[key]
+        if key not in self._products:
+            image, words = self.projections(visual, text)
+            self._products[key] = (image @ words.T).to(device)
+        return self._products[key]
 
     @torch.no_grad()
     def probabilities(self, features: TextImageFeatures) -> Tensor:
         """(E, N, L) float32: how the words share every patch."""
         visual, text = features.visual[self.level], features.text
         with torch.autocast(visual.device.type, enabled=False):
-            image, words = self.projections(visual.shape[1], text.tokens.shape[2], visual.device)
-            patches = F.normalize(visual.float().flatten(2).transpose(1, 2), dim=-1) @ image
-            tokens = F.normalize(text.tokens.float(), dim=-1) @ words
+            product = self.product(visual.shape[1], text.tokens.shape[2], visual.device)
+            patches = F.normalize(visual.float().flatten(2).transpose(1, 2), dim=-1)
+            tokens = F.normalize(text.tokens.float(), dim=-1) @ product.T  # (E, L, C_v)
             return pmme_probabilities(patches, tokens, text.mask, self.temperature)
 
 
@@ -173,3 +183,24 @@ class UntrainedLinear(SoftmaxEstimator):
             tokens = F.linear(text.tokens.float(), weight, bias)
             patches = visual.float().flatten(2).transpose(1, 2)
             return (patches @ tokens.transpose(1, 2)).softmax(-1)
+
+
+@MODELS.register_module()
+class UniformNoise(BaseModule):
+    """A map that knows nothing: uniform noise in [0, 1), the control of every estimator.
+
+    Args:
+        level: Level of ``features.visual`` that gives the grid.
+        seed: Of the noise.
+    """
+
+    def __init__(self, *, level: int = -1, seed: int = 0) -> None:
+        super().__init__()
+        self.level = level
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def forward(self, features: TextImageFeatures) -> Tensor:
+        """Scores (E, h, w), new ones in every call."""
+        level = features.visual[self.level]
+        shape = (len(level), *level.shape[-2:])
+        return torch.rand(shape, generator=self._generator).to(level.device)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import nn
@@ -92,7 +91,8 @@ def run(model: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     samples = samples_of(arrays['target'])
     features = model.encode(image, samples, tokens=tokens)
     logits = model.decode_head(features)
-    full = F.interpolate(logits, image.shape[-2:], mode='bilinear', align_corners=True)
+    with torch.no_grad():  # as in evaluation, where sampling takes another way
+        full = model.decode(features, samples)
     loss = model.supervised_loss(features, samples)['decode.loss_ce']
     model.zero_grad()
     loss.backward()

@@ -3,6 +3,8 @@
 import copy
 import json
 import pickle
+import runpy
+import sys
 
 import numpy as np
 import pytest
@@ -104,3 +106,19 @@ def mini(shared, tmp_path_factory):
             if not path.name.startswith('.'):
                 (folder / path.name).symlink_to(path)
     return root
+
+
+@pytest.fixture
+def run_tool(root, monkeypatch, capsys):
+    """Run a script of ``tools/`` in this process; returns (exit code, stdout + stderr)."""
+
+    def run(path, *args):
+        monkeypatch.setattr(sys, 'argv', [path, *map(str, args)])
+        try:
+            code = runpy.run_path(str(root / 'tools' / path))['main']()
+        except SystemExit as error:
+            code = error.code
+        captured = capsys.readouterr()
+        return code, captured.out + captured.err
+
+    return run

@@ -66,9 +66,11 @@ def three(refer):
     return refer
 
 
-def test_mixed_drops_every_evaluation_image(root, three, monkeypatch, capsys):
+@pytest.mark.parametrize('size', [448, 480])
+def test_mixed_drops_every_evaluation_image(root, three, monkeypatch, capsys, size):
     monkeypatch.setenv('REFER_ROOT', str(three.root))
-    config = Config.fromfile(root / 'configs/_base_/datasets/refcoco-mixed_448x448.py')
+    name = f'configs/_base_/datasets/refcoco-mixed_{size}x{size}.py'
+    config = Config.fromfile(root / name)
     dataset = DATASETS.build(config.train_dataloader.dataset)
     # image 1 is in RefCOCO+ testA, image 3 in RefCOCO val: image 2 is left
     assert dataset.removed == {'refcoco': 2, 'refcoco+': 1, 'refcocog': 3}
@@ -80,7 +82,7 @@ def test_mixed_drops_every_evaluation_image(root, three, monkeypatch, capsys):
         ('refcocog', 2),
     ]
     assert dataset.metainfo['dataset'] == 'refcoco-mixed'
-    assert dataset[5]['inputs'].shape == (3, 448, 448)
+    assert dataset[5]['inputs'].shape == (3, size, size)
 
 
 def test_mixed_draws_depend_on_visit(three):

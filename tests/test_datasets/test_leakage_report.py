@@ -1,8 +1,6 @@
 """The leakage report finds planted leaks and is silent on clean sets."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
@@ -58,22 +56,19 @@ def test_sources_that_cannot_be_read(tmp_path):
             photos_of(str(tmp_path / name))
 
 
-def test_report(root, refer, tmp_path):
+def test_report(run_tool, refer, tmp_path):
     data = refer.write()
     (tmp_path / 'clean.txt').write_text('COCO_train2014_000000000044.jpg')
     (tmp_path / 'leak.json').write_text('[44, 3]')
 
     def run(*train):
-        tool = root / 'tools/dataset_converters/leakage_report.py'
-        output = ['--eval', f'{data}/refcoco:val', '--json', str(tmp_path / 'out.json')]
-        command = [sys.executable, str(tool), '--train', *map(str, train), *output]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=root)
-        return done.returncode, done.stdout, done.stderr
+        options = ['--eval', f'{data}/refcoco:val', '--json', tmp_path / 'out.json']
+        return run_tool('dataset_converters/leakage_report.py', '--train', *train, *options)
 
-    code, output, _ = run(f'{data}/refcoco:train', tmp_path / 'clean.txt')
+    code, output = run(f'{data}/refcoco:train', tmp_path / 'clean.txt')
     assert (code, output.count('clean (0 of 1')) == (0, 2)
-    code, output, _ = run(tmp_path / 'clean.txt', tmp_path / 'leak.json')
+    code, output = run(tmp_path / 'clean.txt', tmp_path / 'leak.json')
     assert code == 1 and 'LEAK: 1 of 1 images (100.0 %), e.g. 3' in output
     assert [r['shared'] for r in json.loads((tmp_path / 'out.json').read_text())] == [[], [3]]
-    code, _, error = run(tmp_path / 'nothing.json')
+    code, error = run(tmp_path / 'nothing.json')
     assert code == 2 and 'nothing.json does not exist' in error

@@ -48,7 +48,9 @@ class ToyModel(BaseModel):
             nn.Linear(width, 1),
         )
 
-    def forward(self, inputs: Any, target: Any = None, mode: str = 'tensor') -> Any:
+    def forward(
+        self, inputs: Any, target: Any = None, item: Any = None, mode: str = 'tensor'
+    ) -> Any:
         x = torch.stack(list(inputs)) if isinstance(inputs, list) else inputs
         y = self.layers(x).squeeze(1)
         if mode == 'loss':

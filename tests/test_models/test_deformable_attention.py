@@ -6,6 +6,7 @@ import torch
 from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
 
 from mmseg_aml.models.layers import DeformableAttention, reference_points, sample_bags, sample_grid
+from mmseg_aml.models.layers.deformable_attention import sample_compiled
 
 SIZES = [(2, 3), (5, 4), (7, 9)]
 TOKENS = sum(h * w for h, w in SIZES)
@@ -22,8 +23,7 @@ def draw(batch, queries, heads=2, width=4, points=3, seed=0):
 
 
 def ours(sample, value, locations, weights):
-    extent = torch.tensor([(w, h) for h, w in SIZES])[:, None]
-    x, y = (locations * extent - 0.5).unbind(-1)
+    x, y = locations.unbind(-1)
     return sample(value, SIZES, x, y, weights)
 
 
@@ -47,7 +47,7 @@ def test_borders_and_beyond(sample, at):
     """A row of ones: the sample is the share of the cell that lies inside."""
     value = torch.ones(1, 8, 1, 1)
     one = torch.ones(1, 1, 1, 1, 1)
-    out = sample(value, [(1, 8)], one * at, one * 0, one)
+    out = sample(value, [(1, 8)], one * (at + 0.5) / 8, one * 0.5, one)
     share = np.clip(min(at + 1, 8 - at), 0, 1)
     assert out.item() == pytest.approx(share)
 
@@ -91,6 +91,25 @@ def test_training_and_inference_agree():
     with torch.no_grad():
         inferred = module(*args)
     torch.testing.assert_close(module(*args), inferred)
+
+
+def test_compiled_op_gets_what_it_needs(monkeypatch):
+    """mmcv's op asks for contiguous tensors and a batch that is a multiple of its step."""
+
+    class Op:
+        @staticmethod
+        def apply(value, shapes, starts, locations, weights, step):
+            assert all(t.is_contiguous() for t in (value, locations, weights))
+            assert starts.tolist() == [0, 12] and len(value) % step == 0
+            return multi_scale_deformable_attn_pytorch(value, shapes, locations, weights)
+
+    monkeypatch.setattr('mmcv.ops.multi_scale_deform_attn.MultiScaleDeformableAttnFunction', Op)
+    module = DeformableAttention(8, heads=2, levels=2, points=2)
+    tokens, sizes = torch.randn(3, 16, 8), [(3, 4), (2, 2)]
+    args = (tokens, reference_points(sizes, tokens), tokens, sizes)
+    expected = module(*args)
+    monkeypatch.setattr(module, 'sampler', lambda value: sample_compiled)
+    torch.testing.assert_close(module(*args), expected)
 
 
 def test_runs_in_fp32_under_autocast():

@@ -92,9 +92,7 @@ def batch_of(counts=(2, 1), size=(64, 96), original=(50, 70)) -> dict:
     for count in counts:
         samples = []
         for k in range(count):
-            meta = dict(
-                expression=SENTENCES[k % 4], ori_shape=original, img_shape=size, sent_id=k
-            )
+            meta = dict(expression=SENTENCES[k % 4], ori_shape=original, img_shape=size, sent_id=k)
             sample = SegDataSample(metainfo=meta)
             mask = torch.zeros(1, *size, dtype=torch.uint8)
             mask[:, 8 * k : 8 * k + 24, 16:60] = 1
@@ -153,12 +151,8 @@ def test_grouped_expressions_equal_one_by_one_and_chunks():
             for sample in group.samples
         ]
     for one, other, third in zip(together, alone, chunked):
-        torch.testing.assert_close(
-            one.seg_logits.data, other.seg_logits.data, atol=1e-5, rtol=1e-5
-        )
-        torch.testing.assert_close(
-            one.seg_logits.data, third.seg_logits.data, atol=1e-5, rtol=1e-5
-        )
+        torch.testing.assert_close(one.seg_logits.data, other.seg_logits.data, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(one.seg_logits.data, third.seg_logits.data, atol=1e-5, rtol=1e-5)
         assert torch.equal(one.pred_sem_seg.data, other.pred_sem_seg.data)
 
 

@@ -137,9 +137,7 @@ def test_decoder_and_statistics_run_once_per_trained_view(build, batch, clean_we
     calls = dict(backbone=0, fusion_conv=0)
     parts = dict(backbone=model.backbone, fusion_conv=model.decode_head.fusion_conv)
     for name, part in parts.items():
-        part.register_forward_hook(
-            lambda *_, name=name: calls.update({name: calls[name] + 1})
-        )
+        part.register_forward_hook(lambda *_, name=name: calls.update({name: calls[name] + 1}))
     losses_of(model, batch())
     assert calls == dict(backbone=2, fusion_conv=1 if clean_weight == 0 else 2)
     norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]

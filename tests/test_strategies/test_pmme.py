@@ -67,9 +67,7 @@ def test_independent_projections_carry_no_signal_and_a_shared_one_does():
     tokens = torch.randn(1, 6, 64, generator=generator)
     text = TextFeatures(tokens, torch.ones(1, 6, dtype=torch.bool), tokens[:, 0])
     given = TextImageFeatures((visual,), text, (visual,))
-    cosine = (
-        F.normalize(visual.flatten(2).transpose(1, 2), dim=-1) @ F.normalize(tokens, dim=-1).mT
-    )
+    cosine = F.normalize(visual.flatten(2).transpose(1, 2), dim=-1) @ F.normalize(tokens, dim=-1).mT
 
     def correlation(estimator):
         logits = estimator.probabilities(given).log()
@@ -95,9 +93,7 @@ def test_projections_are_the_same_everywhere_and_in_no_checkpoint():
 
 def test_bf16_features_and_autocast_score_in_float32():
     given = features()
-    half = TextImageFeatures(
-        tuple(v.bfloat16() for v in given.visual), given.text, given.fused
-    )
+    half = TextImageFeatures(tuple(v.bfloat16() for v in given.visual), given.text, given.fused)
     with torch.autocast('cpu', dtype=torch.bfloat16):
         assert PMME(dim=32)(half).dtype == torch.float32
 

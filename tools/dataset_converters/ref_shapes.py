@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from mmseg_aml.datasets.ref_shapes import export_ref_shapes
+from mmseg_aml.datasets.ref_shapes import KIND_WEIGHTS, export_ref_shapes
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,6 +33,20 @@ def parse_args() -> argparse.Namespace:
         metavar='PX',
         help='side, or width and height, in pixels (default 128)',
     )
+    parser.add_argument(
+        '--max-shapes', type=int, default=10, metavar='N', help='shapes per picture: 3 to N'
+    )
+    parser.add_argument(
+        '--kinds',
+        type=float,
+        nargs=3,
+        default=list(KIND_WEIGHTS.values()),
+        metavar=('ATTRIBUTE', 'POSITION', 'RELATION'),
+        help='shares of the kinds of sentences aimed at (default %(default)s)',
+    )
+    parser.add_argument(
+        '--no-synonyms', action='store_true', help='say the same thing always in the same words'
+    )
     parser.add_argument('--seed', type=int, default=0, help='same seed, same bytes (default 0)')
     parser.add_argument('--workers', type=int, default=1, help='processes (default 1)')
     parser.add_argument('--overwrite', action='store_true', help='replace an earlier RefShapes')
@@ -51,6 +65,9 @@ def main() -> None:
             counts,
             size=(args.size[0], args.size[-1]),
             seed=args.seed,
+            most_shapes=args.max_shapes,
+            kind_weights=dict(zip(KIND_WEIGHTS, args.kinds)),
+            synonyms=not args.no_synonyms,
             workers=args.workers,
             overwrite=args.overwrite,
         )

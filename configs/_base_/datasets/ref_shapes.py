@@ -3,7 +3,7 @@
 # cores. testB holds colour-shape pairs that training has not seen.
 dataset_type = 'mmseg_aml.RefCOCODataset'
 data_root = '{{$REF_SHAPES_ROOT:data/ref_shapes}}'
-size = (128, 128)  # height, width
+size = (64, 64)  # height, width
 
 train_pipeline = [
     dict(type='mmseg_aml.LoadRefImage'),
@@ -19,7 +19,7 @@ test_pipeline = [
 ]
 
 train_dataloader = dict(
-    batch_size=16,
+    batch_size=8,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='mmseg_aml.RefSampler', shuffle=True),
@@ -28,6 +28,8 @@ train_dataloader = dict(
         data_root=data_root,
         dataset='refshapes',
         split='train',
+        sampling='image',  # sentences of one image share a vision pass, and contrast
+        num_expressions=9,
         pipeline=train_pipeline,
     ),
 )

@@ -5,5 +5,6 @@
 """
 
 from .export import export_ref_shapes
+from .language import KIND_WEIGHTS
 
-__all__ = ['export_ref_shapes']
+__all__ = ['KIND_WEIGHTS', 'export_ref_shapes']

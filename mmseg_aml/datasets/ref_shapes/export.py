@@ -20,7 +20,7 @@ from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
 from .drawing import draw
-from .language import refer
+from .language import KIND_WEIGHTS, refer
 from .logic import Form, form_to_dict, kind_of
 from .scene import HELD_OUT, MIN_VISIBLE, SHAPES, Scene, sample_scene
 
@@ -38,7 +38,17 @@ class Example:
     sentences: dict[int, list[tuple[str, Form]]]
 
 
-def make_example(seed: int, split: str, index: int, width: int, height: int) -> Example:
+def make_example(
+    seed: int,
+    split: str,
+    index: int,
+    width: int,
+    height: int,
+    *,
+    most_shapes: int = 10,
+    kind_weights: Mapping[str, float] = KIND_WEIGHTS,
+    synonyms: bool = True,
+) -> Example:
     """Picture ``index`` of ``split``: a function of its arguments alone, on any worker.
 
     Scenes with a shape less than 70 % visible, or with fewer than two objects that can be referred
@@ -47,24 +57,24 @@ def make_example(seed: int, split: str, index: int, width: int, height: int) -> 
     rng = random.Random(f'{seed}/{split}/{index}')
     held_out = split == 'testB'
     while True:
-        scene = sample_scene(rng, width, height, held_out)
+        scene = sample_scene(rng, width, height, held_out, most_shapes)
         picture, masks, shares = draw(scene, np.random.default_rng(rng.getrandbits(64)))
         if shares.min() < MIN_VISIBLE:
             continue
         targets = [s.id for s in scene.shapes if not held_out or (s.color, s.shape) in HELD_OUT]
         targets = rng.sample(targets, min(len(targets), rng.randint(2, 4)))
-        sentences = {i: refer(scene, i, rng, count=3) for i in targets}
+        sentences = {i: refer(scene, i, rng, 3, kind_weights, synonyms) for i in targets}
         sentences = {i: found for i, found in sentences.items() if len(found) > 1}
         if len(sentences) > 1:
             return Example(scene, picture, masks, sentences)
 
 
 def _write_example(
-    job: tuple[str, int], *, folder: Path, seed: int, size: tuple[int, int]
+    job: tuple[str, int], *, folder: Path, seed: int, size: tuple[int, int], **difficulty: Any
 ) -> tuple:
     """Worker: write the picture, return what the annotation files need (no pixels)."""
     split, index = job
-    example = make_example(seed, split, index, *size)
+    example = make_example(seed, split, index, *size, **difficulty)
     name = f'RefShapes_{split}_{index:06d}.png'
     Image.fromarray(example.picture).save(folder / name)
     rles = coco_mask.encode(np.asfortranarray(example.masks.transpose(1, 2, 0).astype(np.uint8)))
@@ -168,6 +178,9 @@ def export_ref_shapes(
     *,
     size: tuple[int, int] = (128, 128),
     seed: int = 0,
+    most_shapes: int = 10,
+    kind_weights: Mapping[str, float] = KIND_WEIGHTS,
+    synonyms: bool = True,
     workers: int = 1,
     overwrite: bool = False,
 ) -> dict[str, dict[str, int]]:
@@ -182,6 +195,9 @@ def export_ref_shapes(
             appear in no other split.
         size: (width, height) in pixels, both at least 64.
         seed: same seed, same files, byte for byte, whatever ``workers`` or the other counts.
+        most_shapes: shapes per picture, from 3 to this.
+        kind_weights: shares aimed at of 'attribute', 'position' and 'relation' sentences.
+        synonyms: vary the wording; otherwise a logical form is always said in the same words.
         overwrite: replace an earlier RefShapes export.
 
     Returns:
@@ -196,10 +212,22 @@ def export_ref_shapes(
         raise ValueError(f'expected pictures per split of {SPLITS}, got {dict(counts)}')
     if min(size) < MIN_SIDE:
         raise ValueError(f'size {size[0]}x{size[1]} is too small: {MIN_SIDE} pixels at least')
+    if most_shapes < 3:
+        raise ValueError(f'most_shapes must be at least 3, got {most_shapes}')
+    if set(kind_weights) != set(KIND_WEIGHTS) or min(kind_weights.values()) < 0:
+        raise ValueError(f'kind_weights needs {sorted(KIND_WEIGHTS)}, got {dict(kind_weights)}')
     jobs = [(split, i) for split in SPLITS for i in range(counts.get(split, 0))]
     tables = ReferTables()
     with _replacing(Path(out), overwrite) as work:
-        task = partial(_write_example, folder=work / 'images', seed=seed, size=size)
+        task = partial(
+            _write_example,
+            folder=work / 'images',
+            seed=seed,
+            size=size,
+            most_shapes=most_shapes,
+            kind_weights=dict(kind_weights),
+            synonyms=synonyms,
+        )
         with multiprocessing.Pool(workers) if workers > 1 else _Serial() as pool:
             done = pool.imap(task, jobs, chunksize=16)
             for record in tqdm(done, total=len(jobs), desc='RefShapes', unit='img'):

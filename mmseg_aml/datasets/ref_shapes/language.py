@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
+from typing import Any
 
 from .logic import (
     DIRECTIONS,
@@ -219,11 +220,37 @@ FORMS_OF_KIND = {
 }
 
 
-def refer(scene: Scene, target: int, rng: random.Random, count: int) -> list[tuple[str, Form]]:
-    """Up to ``count`` different sentences, with their forms, that clearly refer to ``target``."""
+class _FirstWords(random.Random):
+    """Always the first wording, no optional words."""
+
+    def choice(self, seq: Any) -> Any:
+        return seq[0]
+
+    def random(self) -> float:
+        return 1.0
+
+    def randrange(self, *_: Any) -> int:
+        return 0
+
+
+def refer(
+    scene: Scene,
+    target: int,
+    rng: random.Random,
+    count: int,
+    kind_weights: Mapping[str, float] = KIND_WEIGHTS,
+    synonyms: bool = True,
+) -> list[tuple[str, Form]]:
+    """Up to ``count`` different sentences, with their forms, that clearly refer to ``target``.
+
+    Args:
+        kind_weights: Shares of the kinds aimed at; a kind of weight 0 does not occur.
+        synonyms: Vary the wording; otherwise a form is always said in the same words.
+    """
+    words = rng if synonyms else _FirstWords()
     waiting: dict[str, Sequence[Form]] = {}
     found: dict[str, Form] = {}
-    weights = dict(KIND_WEIGHTS)
+    weights = {kind: weight for kind, weight in kind_weights.items() if weight}
     while len(found) < count and weights:
         kind = rng.choices(list(weights), weights=list(weights.values()))[0]
         if kind not in waiting:
@@ -233,6 +260,6 @@ def refer(scene: Scene, target: int, rng: random.Random, count: int) -> list[tup
             del weights[kind]
             continue
         waiting[kind] = waiting[kind][waiting[kind].index(form) + 1 :]
-        found.setdefault(realise(form, rng), form)
+        found.setdefault(realise(form, words), form)
         weights[kind] /= 3  # the kinds of one object's sentences differ
     return list(found.items())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 SHAPES = ('circle', 'square', 'triangle', 'star', 'cross', 'ring', 'oval', 'heart')
 COLORS = ('red', 'orange', 'yellow', 'green', 'blue', 'purple', 'white', 'black')
 TEXTURES = ('plain', 'striped', 'dotted', 'checkered')
-SIZES = {'small': 0.075, 'medium': 0.115, 'large': 0.165}
+SIZES = {'small': 0.09, 'medium': 0.13, 'large': 0.18}
 """Nominal radius of each size class as a fraction of the picture's shorter side."""
 
 HELD_OUT = frozenset((COLORS[i], SHAPES[(i + 3) % len(SHAPES)]) for i in range(len(COLORS)))
@@ -101,14 +101,16 @@ def place(
     return None
 
 
-def sample_scene(rng: random.Random, width: int, height: int, held_out: bool = False) -> Scene:
-    """Draw a scene of 3 to 10 shapes; ``held_out`` as in :func:`sample_attributes`.
+def sample_scene(
+    rng: random.Random, width: int, height: int, held_out: bool = False, most: int = 10
+) -> Scene:
+    """Draw a scene of 3 to ``most`` shapes; ``held_out`` as in :func:`sample_attributes`.
 
     An object that finds no free place is left out, so crowded scenes may hold fewer than drawn.
     """
     while True:
         shapes: list[Shape] = []
-        for shape, color, texture, size in sample_attributes(rng, rng.randint(3, 10), held_out):
+        for shape, color, texture, size in sample_attributes(rng, rng.randint(3, most), held_out):
             radius = SIZES[size] * min(width, height) * rng.uniform(0.95, 1.05)
             spot = place(rng, width, height, radius, shapes)
             if spot is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmengine.structures import PixelData
@@ -55,7 +56,7 @@ class PackRISInputs(BaseTransform):
 def _masks_of(results: dict[str, Any]) -> list[torch.Tensor | None]:
     if 'gt_masks' not in results:
         return [None] * len(results['expressions'])
-    return list(torch.from_numpy(results['gt_masks']).split(1))
+    return list(torch.from_numpy(np.ascontiguousarray(results['gt_masks'])).split(1))
 
 
 def _sample(

@@ -79,7 +79,8 @@ class LoadRefMasks(BaseTransform):
                 f'its annotations say {(height, width)}: it is not the annotated file'
             )
         expressions = results['expressions']
-        masks = np.empty((len(expressions), height, width), np.uint8)
+        # pycocotools decodes column by column; in its own order the copy and the resize are fast
+        masks = np.empty((len(expressions), width, height), np.uint8).transpose(0, 2, 1)
         decoded: dict[int, int] = {}  # expressions of one ref share its segmentation object
         for k, expression in enumerate(expressions):
             same = decoded.setdefault(id(expression['segmentation']), k)

@@ -37,7 +37,8 @@ def nearest_index(length: int, new_length: int) -> np.ndarray:
 def resize_nearest(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize masks (K, H, W) to (K, h, w), each as PIL's NEAREST does."""
     rows, columns = (nearest_index(old, new) for new, old in zip(size, masks.shape[1:]))
-    return masks.take(rows, axis=1).take(columns, axis=2)
+    planes = masks.transpose(0, 2, 1)[:, columns][:, :, rows]  # columns first, as they are decoded
+    return np.ascontiguousarray(planes.transpose(0, 2, 1))
 
 
 @TRANSFORMS.register_module()

@@ -191,7 +191,8 @@ class SwinTransformer(MMSegSwinTransformer):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         with_cp = kwargs.get('with_cp', False)
-        self.stages = nn.ModuleList(SwinStage(stage, with_cp=with_cp) for stage in self.stages)
+        stages = [cast(SwinBlockSequence, stage) for stage in self.stages]
+        self.stages = nn.ModuleList(SwinStage(stage, with_cp=with_cp) for stage in stages)
 
     def train(self, mode: bool = True) -> SwinTransformer:
         """Set the mode (frozen stages stay in evaluation mode) and return self."""

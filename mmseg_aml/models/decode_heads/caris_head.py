@@ -9,8 +9,8 @@ read afterwards, and the last convolution is folded into the two class kernels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -105,7 +105,7 @@ class CARISHead(BaseDecodeHead):
 
     def forward(self, inputs: TextImageFeatures) -> Tensor:
         """Text and levels (E, C_i, H_i, W_i), finest first -> logits (E, 2, H_0, W_0)."""
-        levels = self._transform_inputs(inputs.visual)
+        levels = cast(list[Tensor], self._transform_inputs(inputs.visual))
         tokens, mask, _ = inputs.text
         if torch.is_grad_enabled() or tokens.device.type != 'cpu':
             return self._decode(levels, tokens, mask)
@@ -116,8 +116,9 @@ class CARISHead(BaseDecodeHead):
         )
 
     def _decode(self, levels: Sequence[Tensor], tokens: Tensor, mask: Tensor) -> Tensor:
-        finest, *pyramid = levels
-        maps = [conv(level) for conv, level in zip(self.input_convs, reversed(pyramid))]
+        # Tokens are channels-last maps: keeping to that saves copies around every convolution.
+        finest, *pyramid = (x.contiguous(memory_format=torch.channels_last) for x in levels)
+        maps = [_project(conv, x) for conv, x in zip(self.input_convs, reversed(pyramid))]
         text = self.lang_in_norm(self.lang_in_linear(tokens))
         prompts = self.vis_prompts.weight.expand(len(text), -1, -1)
         mask = F.pad(mask, (0, prompts.shape[1]), value=True)
@@ -155,18 +156,28 @@ class CARISHead(BaseDecodeHead):
     def _to_finest(self, stride8: Tensor, finest: Tensor) -> Tensor:
         """One step of a feature pyramid: (E, C, h, w) and level 0 -> (E, C, H_0, W_0)."""
         up = F.interpolate(stride8, finest.shape[-2:], mode='bilinear', align_corners=False)
-        return self.output_convs[0](self.lateral_convs[0](finest) + up)
+        return self.output_convs[0](_project(self.lateral_convs[0], finest) + up)
 
     def _classify(self, features: Tensor, text: Tensor, num_prompts: int) -> Tensor:
         """Background from the mean prompt, foreground from the first text slot ([CLS])."""
         background = text[:, -num_prompts:].mean(1)
         kernels = self.lang_embed(torch.stack((background, text[:, 0]), 1))  # (E, 2, C)
-        last: nn.Conv2d = self.mask_feature[4]  # type: ignore[assignment]
-        hidden = self.mask_feature[:4](features)
+        first, _, second, _, last = cast(Iterable[nn.Conv2d], self.mask_feature)
+        hidden = pointwise(second, pointwise(first, features).relu_()).relu_()
         # kernel . (W h + b) = (kernel W) . h + kernel . b: two products instead of C
         weights = kernels @ last.weight.flatten(1)
         logits = torch.einsum('ekc,echw->ekhw', weights, hidden)
         return logits + (kernels @ last.bias)[..., None, None]
+
+
+def pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """1 x 1 convolution as one product on a channels-last map, which it keeps."""
+    return F.linear(x.permute(0, 2, 3, 1), conv.weight.flatten(1), conv.bias).permute(0, 3, 1, 2)
+
+
+def _project(module: Any, x: Tensor) -> Tensor:
+    """A ``ConvModule`` of a 1 x 1 convolution and a norm."""
+    return module.norm(pointwise(module.conv, x))
 
 
 def _mlp(linear: Callable[[], nn.Module]) -> nn.Sequential:

@@ -35,16 +35,20 @@ def position_code(height: int, width: int, channels: int) -> Tensor:
 class FusionLayer(nn.Module):
     """One level: pixels read the words, then (coarse levels) each other.
 
-    x + W(GELU(V x) * A(x, text)), pre-norm; then self-attention, if asked for, and a
-    feed-forward network. The product with a projection of x lets a word select pixels.
+    x + W(GELU(V x) * LN(A(x, text))), pre-norm; then self-attention, if asked for, and a
+    feed-forward network. The product with a projection of x lets a word select pixels; the
+    norm keeps one word among many from being averaged away.
     """
 
     def __init__(self, channels: int, text_channels: int, heads: int, self_attention: bool) -> None:
         super().__init__()
         self.heads = heads
         self.norm = nn.LayerNorm(channels)
+        self.position = nn.Linear(channels, channels, bias=False)
+        nn.init.normal_(self.position.weight, std=0.02)  # content first, place when it helps
         self.query = nn.Linear(channels, channels)
         self.key_value = nn.Linear(text_channels, 2 * channels)
+        self.words_norm = nn.LayerNorm(channels)
         self.value_of_pixel = nn.Linear(channels, channels)
         self.out = nn.Linear(channels, channels)
         self.self_norm = nn.LayerNorm(channels) if self_attention else None
@@ -59,16 +63,19 @@ class FusionLayer(nn.Module):
 
     def forward(self, x: Tensor, position: Tensor, text: TextFeatures) -> Tensor:
         """x: (E, N, C), position: (N, C) -> (E, N, C)."""
+        position = self.position(position)
         y = self.norm(x) + position
         key, value = self.key_value(text.tokens).chunk(2, -1)
-        words = self._attend(self.query(y), key, value, text.mask[:, None, None])
+        words = self.words_norm(self._attend(self.query(y), key, value, text.mask[:, None, None]))
         x = x + self.out(F.gelu(self.value_of_pixel(y)) * words)
         if self.self_norm is not None and self.self_qkv is not None and self.self_out is not None:
             y = self.self_norm(x) + position
             x = x + self.self_out(self._attend(*self.self_qkv(y).chunk(3, -1)))
         return x + self.ffn(x)
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+    def _attend(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
         split = [t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (query, key, value)]
         return F.scaled_dot_product_attention(*split, attn_mask=mask).transpose(1, 2).flatten(2)
 

@@ -12,7 +12,7 @@ from mmseg.models.segmentors.base import BaseSegmentor
 from mmseg.models.utils import resize
 from mmseg.structures import SegDataSample
 from mmseg.utils import add_prefix
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...registry import MODELS
 from ...structures import TextFeatures, TextImageFeatures, TextTokens
@@ -60,7 +60,7 @@ class TextImageSegmentor(BaseSegmentor):
         loss_wrapper: dict[str, Any] | None = None,
         train_cfg: dict[str, Any] | None = None,
         test_cfg: dict[str, Any] | None = None,
-        data_preprocessor: dict[str, Any] | nn.Module | None = None,
+        data_preprocessor: dict[str, Any] | None = None,
         init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
@@ -151,7 +151,7 @@ class TextImageSegmentor(BaseSegmentor):
         if text is None:
             tokens = tokens or self.tokenize(data_samples)
         if self.backbone_reads_text:
-            text = text or self.text_encoder(tokens)
+            text = cast(TextFeatures, text or self.text_encoder(tokens))
             visual = tuple(self.backbone(expand(cast(Tensor, images), index), text))
             return TextImageFeatures(visual, text, visual)
         visual = tuple(expand(level, index) for level in images)
@@ -261,10 +261,13 @@ class TextImageSegmentor(BaseSegmentor):
 
 def levels_read(*heads: dict[str, Any] | None) -> list[int] | None:
     """Levels that the heads read by their ``in_index``; None if one does not say."""
-    indices = [head.get('in_index') for head in heads if head is not None]
-    if any(index is None for index in indices):
-        return None
-    return sorted({i for index in indices for i in ([index] if isinstance(index, int) else index)})
+    read: set[int] = set()
+    for head in heads:
+        index = None if head is None else head.get('in_index')
+        if head is not None and index is None:
+            return None
+        read.update([index] if isinstance(index, int) else index or [])
+    return sorted(read)
 
 
 def image_index(data_samples: Sequence[SegDataSample]) -> list[int]:

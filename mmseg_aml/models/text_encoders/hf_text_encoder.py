@@ -74,7 +74,10 @@ class HFTextEncoder(BaseModule):
         """Reads the pretrained weights, unless the encoder was built from ``config``."""
         if self.name is not None and not self.is_init:
             name = self.name
-            pretrained = fetch(name, lambda: type(self.model).from_pretrained(name, **_no_pooler(self.model.config)))
+            pretrained = fetch(
+                name,
+                lambda: type(self.model).from_pretrained(name, **_no_pooler(self.model.config)),
+            )
             self.model.load_state_dict(pretrained.state_dict())
         self._is_init = True
 
@@ -138,7 +141,8 @@ def build_text_model(name: str | None, config: dict[str, Any] | None, vocab_size
     if config is not None:
         settings: Any = AutoConfig.for_model(**{'vocab_size': vocab_size, **config})
     else:
-        settings = fetch(str(name), lambda: AutoConfig.from_pretrained(name))
+        source = str(name)
+        settings = fetch(source, lambda: AutoConfig.from_pretrained(source))
     settings = getattr(settings, 'text_config', settings)
     if settings.model_type == 'clip_text_model':
         return CLIPTextModel(settings)

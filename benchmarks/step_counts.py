@@ -1,0 +1,130 @@
+"""FLOPs and peak memory of a training step with fake tensors: exact, and free at any size.
+
+For ``benchmarks/aml_step.py``. FLOPs are those of products and convolutions, forward and
+backward, as ``torch.utils.flop_counter`` counts them.
+"""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from collections.abc import Callable
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from hosts import samples_for
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
+from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.weak import WeakIdKeyDictionary
+
+from mmseg_aml.models.fusions.cross_attention import _axis_code
+from mmseg_aml.registry import MODELS
+
+
+class Checkerboard(nn.Module):
+    """A filter whose blocks depend on no data: fake tensors have none."""
+
+    block_size = 32
+
+    def forward(self, scores: Tensor, image_size: tuple[int, int], **_: Any) -> Tensor:
+        rows, columns = (-(-side // self.block_size) for side in image_size)
+        board = (torch.arange(rows)[:, None] + torch.arange(columns)) % 2 == 0
+        return board.expand(len(scores), -1, -1).clone()
+
+
+class MeanLogit(nn.Module):
+    """A loss that looks at no label; losses hold no product or convolution."""
+
+    def __init__(self, loss_name: str) -> None:
+        super().__init__()
+        self.loss_name = loss_name
+
+    def forward(self, logits: Tensor, *_: Any, **__: Any) -> Tensor:
+        return logits.float().mean()
+
+
+class PeakMemory(TorchDispatchMode):
+    """Bytes of the tensors that are alive at once, without those of ``known``."""
+
+    def __init__(self, known: list[Tensor]) -> None:
+        super().__init__()
+        self.live = self.peak = 0
+        by_identity: Any = weakref.ref  # a storage's reference; the default is for tensors
+        self._seen = WeakIdKeyDictionary(ref_type=by_identity)
+        for tensor in known:
+            self._seen[tensor.untyped_storage()] = True
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        tree_map_only(Tensor, self._add, output)
+        return output
+
+    def _add(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        if storage not in self._seen:
+            self._seen[storage] = True
+            weakref.finalize(storage, self._free, storage.nbytes())
+            self.live += storage.nbytes()
+            self.peak = max(self.peak, self.live)
+
+    def _free(self, size: int) -> None:
+        self.live -= size
+
+
+def faked(model: nn.Module, mode: FakeTensorMode) -> nn.Module:
+    """A copy whose weights have shapes alone."""
+    shapes = {id(t): mode.from_tensor(t.detach()) for t in tensors_of(model)}
+    memo: dict[int, Any] = {
+        id(p): nn.Parameter(shapes[id(p)], requires_grad=p.requires_grad)
+        for p in model.parameters()
+    }
+    memo.update({id(b): shapes[id(b)] for b in model.buffers()})
+    return copy.deepcopy(model, memo)
+
+
+def tensors_of(model: nn.Module) -> list[Tensor]:
+    return [*model.parameters(), *model.buffers()]
+
+
+def count(
+    model: Any,
+    strategy: dict[str, Any] | None,
+    batch: int,
+    size: int,
+    arithmetic: Callable[[], Any],
+) -> tuple[float, float]:
+    """FLOPs (1e9) and peak MiB of one step of ``model`` with a ``loss_wrapper`` config.
+
+    ``arithmetic`` makes a context that the step runs in.
+    """
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    fake: Any = faked(model, mode)
+    for head in filter(None, (fake.decode_head, fake.auxiliary_head)):
+        losses = head.loss_decode
+        several: Any = losses if isinstance(losses, nn.ModuleList) else [losses]
+        head.loss_decode = nn.ModuleList(MeanLogit(loss.loss_name) for loss in several)
+    fake.loss_wrapper = None if strategy is None else MODELS.build(strategy)
+    if fake.loss_wrapper is not None:
+        fake.loss_wrapper.filter = Checkerboard()
+        fake.loss_wrapper.text_ratio = 0.0  # words are chosen by value, and cost nothing
+    # mmseg's pixel accuracy picks pixels by value; it is no product and is thrown away.
+    accuracy = patch(
+        'mmseg.models.decode_heads.decode_head.accuracy', lambda *_, **__: torch.zeros(())
+    )
+    written_out = sdpa_kernel(SDPBackend.MATH)  # the counter does not know the fused CPU kernel
+    flops = FlopCounterMode(display=False)
+    with accuracy, arithmetic(), written_out, mode:
+        images, samples = torch.randn(batch, 3, size, size), samples_for(batch, 1, size)
+        estimator = getattr(fake.loss_wrapper, 'estimator', None)
+        if estimator is not None:
+            with torch.no_grad():  # its random matrices are made once, in the first step
+                estimator(fake.encode(images, samples))
+        with PeakMemory([*tensors_of(fake), images]) as memory, flops:
+            fake.parse_losses(fake.loss(images, samples))[0].backward()
+    _axis_code.cache_clear()  # of fake tensors
+    return flops.get_total_flops() / 1e9, memory.peak / 2**20

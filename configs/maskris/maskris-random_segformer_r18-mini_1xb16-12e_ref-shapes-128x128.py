@@ -1,8 +1,0 @@
-# Random blocks of the image as plain augmentation: one view, ground truth, whole sentences.
-_base_ = '../mmseg_heads/segformer_r18-mini_1xb16-12e_ref-shapes-128x128.py'
-
-model = dict(
-    loss_wrapper=dict(
-        type='mmseg_aml.MaskRISLossWrapper', text_ratio=0.0, distillation=False, clean_weight=0.0
-    )
-)

@@ -1,0 +1,8 @@
+# Random blocks of the image as plain augmentation: one view, ground truth, whole sentences.
+_base_ = '../mmseg_heads/segformer_r18-mini_1xb8-8e_ref-shapes-64x64.py'
+
+model = dict(
+    loss_wrapper=dict(
+        type='mmseg_aml.MaskRISLossWrapper', patch_size=16, text_ratio=0.0, distillation=False, clean_weight=0.0
+    )
+)

@@ -1,0 +1,62 @@
+"""benchmarks/aml_step.py: what it counts, and the recorded figures."""
+
+import importlib
+import json
+
+import pytest
+
+
+@pytest.fixture
+def bench(root, monkeypatch):
+    monkeypatch.syspath_prepend(str(root / 'benchmarks'))
+    return importlib.import_module('aml_step')
+
+
+@pytest.fixture
+def config(root):
+    return str(next(root.glob('configs/mmseg_heads/segformer_r18-mini*ref-shapes*.py')))
+
+
+def test_counts_of_a_small_host(bench, config, tmp_path):
+    out = tmp_path / 'a' / 'out.json'
+    options = ['--variants', 'paper', 'random', 'two-view', '--image-size', '64', '--flops']
+    report = bench.main([config, *options, '--json', str(out)])
+    assert json.loads(out.read_text()) == report
+    assert report['plain']['flops_ratio'] == report['plain']['memory_ratio'] == 1
+    # The encoders' forward pass is a part of a third of the step.
+    assert 1 < report['paper']['flops_ratio'] < 4 / 3 + 0.01
+    assert report['random']['gflops'] == report['paper']['gflops']
+    assert report['two-view']['flops_ratio'] == pytest.approx(2, abs=0.01)
+    assert report['two-view']['memory_ratio'] > report['paper']['memory_ratio'] > 1
+    for name in ('release', 'maskris'):
+        ratios = [report[name][f'{key}_ratio'] for key in ('flops', 'time', 'memory')]
+        assert ratios == [None] * 3
+
+
+def test_times_are_ratios_to_plain(bench, config):
+    options = ['--variants', 'paper', '--image-size', '64', '--repeats', '1']
+    report = bench.main([config, *options])
+    assert report['plain']['time_ratio'] == 1
+    assert 0.5 < report['paper']['time_ratio'] < 4
+    assert report['plain']['seconds'] > 0
+
+
+def test_peak_memory_counts_what_is_alive_at_once(bench):
+    import torch
+
+    known = torch.zeros(1000)
+    with importlib.import_module('step_counts').PeakMemory([known]) as memory:
+        for _ in range(3):
+            known + 1  # 4000 bytes, gone at once
+        kept = torch.ones(500) * 2
+    assert memory.peak == 4000 and memory.live == kept.untyped_storage().nbytes()
+
+
+def test_recorded_cost_at_the_full_size_of_caris(root):
+    path = root / 'benchmarks/results/aml_step_caris_flops.json'
+    report = json.loads(path.read_text())
+    assert report['settings']['image_size'] == 448
+    assert report['plain']['gflops'] == pytest.approx(727.9, rel=1e-3)
+    assert report['paper']['flops_ratio'] <= 1.18
+    assert report['half']['flops_ratio'] <= 1.06
+    assert report['two-view']['flops_ratio'] == pytest.approx(2, abs=0.002)  # no stage 1

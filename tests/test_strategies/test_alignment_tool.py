@@ -1,0 +1,177 @@
+"""The alignment study and its tool: what must hold for maps whose quality is known."""
+
+import importlib.util
+import json
+import math
+
+import pytest
+import torch
+from mmengine.structures import PixelData
+
+from mmseg_aml.datasets.ref_shapes import export_ref_shapes
+from mmseg_aml.strategies.alignment_study import (
+    Sample,
+    Setting,
+    auc_against_others,
+    bin_name,
+    records_of,
+    samples_of,
+    setting,
+    statistics,
+    summarise,
+    table,
+    targets_at_input,
+)
+from mmseg_aml.strategies.aml import AMLRecord
+from mmseg_aml.strategies.diagnostics import masked_shares, score_auc
+from mmseg_aml.strategies.pmme import UniformNoise
+
+
+class Oracle(torch.nn.Module):
+    """The target itself as the map."""
+
+    def __init__(self, targets):
+        super().__init__()
+        self.targets = targets.float()
+
+    def forward(self, features):
+        return self.targets
+
+
+@pytest.fixture
+def encoded(build, batch):
+    model = build().eval()
+    data = model.data_preprocessor(batch((2, 1), size=(64, 96)), False)
+    with torch.no_grad():
+        features = model.encode(data['inputs'], data['data_samples'])
+    return features, data['inputs'], data['data_samples']
+
+
+def test_oracle_scores_one_and_is_never_masked(encoded):
+    features, inputs, samples = encoded
+    targets = torch.cat([sample.gt_sem_seg.data for sample in samples]) == 1
+    one = setting('noise', 'paper')
+    oracle = Setting('oracle', [Oracle(targets)], one.filter)
+    records = records_of([oracle], features, inputs, samples, seed=0)
+    found = samples_of([oracle], records, features, [0, 0, 1])
+    assert [sample.values['auc'] for sample in found] == [1.0] * 3
+    assert [sample.values['masked_target'] for sample in found] == [0.0] * 3
+    assert math.isnan(found[2].values['auc_others'])  # the only expression of its image
+    assert [sample.tokens for sample in found] == features.text.mask.sum(1).tolist()
+    assert [sample.area for sample in found] == pytest.approx(
+        targets.flatten(1).float().mean(1).tolist()
+    )
+
+
+def test_a_map_of_all_objects_does_not_see_which_one():
+    targets = torch.zeros(2, 8, 8, dtype=torch.bool)
+    targets[0, :2, :2] = targets[1, 4:6, 4:6] = True
+    scores = targets.any(0).float().expand(2, -1, -1).contiguous()
+    record = AMLRecord(scores, None, torch.zeros(2, 1, 1).bool(), targets, [(8, 8)] * 2)
+    assert auc_against_others(record, [0, 0]).tolist() == [0.5, 0.5]
+    assert auc_against_others(record, [0, 1]).isnan().all()
+
+
+def test_noise_has_no_signal():
+    scores = UniformNoise()(type('F', (), dict(visual=[torch.zeros(400, 1, 4, 4)]))())
+    targets = torch.zeros(400, 32, 32, dtype=torch.bool)
+    targets[:, :16, :8] = True
+    record = AMLRecord(scores, None, torch.zeros(400, 1, 1).bool(), targets, [(32, 32)] * 400)
+    assert score_auc(record).mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_shares_of_a_setting_equal_those_of_training(build, batch, encoded):
+    """The study masks what AMLLossWrapper would, given the same features and draws."""
+    features, inputs, samples = encoded
+    one = setting('pmme', 'paper')
+    record = records_of([one], features, inputs, samples, seed=3)[one.name, 0]
+    wrapper = build(loss_wrapper=dict(type='mmseg_aml.AMLLossWrapper')).loss_wrapper
+    blocks = wrapper.blocks(features, inputs, samples, torch.Generator().manual_seed(3))
+    assert torch.equal(record.masked, blocks)
+    assert masked_shares(record, one.filter).keys() == {'weak', 'masked', 'masked_target'}
+
+
+def test_seeds_give_other_projections_and_their_spread(encoded):
+    features, inputs, samples = encoded
+    one = setting('pmme', 'paper', seeds=3)
+    records = records_of([one], features, inputs, samples, seed=0)
+    maps = [records[one.name, seed].scores for seed in range(3)]
+    assert not torch.equal(maps[0], maps[1]) and not torch.equal(maps[1], maps[2])
+    found = statistics(samples_of([one], records, features, [0, 0, 1]))
+    assert found['auc']['over_seeds'] >= 0 and found['auc']['count'] == 9
+
+
+def test_targets_at_the_size_of_the_network(encoded):
+    _, _, samples = encoded
+    large = samples[0].gt_sem_seg.data.repeat_interleave(2, 1)
+    samples[0].gt_sem_seg = PixelData(data=large)
+    before = torch.cat([s.gt_sem_seg.data for s in samples[1:]]) == 1
+    targets = targets_at_input(samples, (64, 96), [(64, 96)] * 3)
+    assert torch.equal(targets[0], large[0, ::2] == 1)
+    assert torch.equal(targets[1:], before)
+
+
+def test_bins_and_tables():
+    assert [bin_name(v, (5, 8)) for v in (5, 6, 9)] == ['<= 5', '> 5, <= 8', '> 8']
+    samples = [
+        Sample('a', 0, tokens, 0.05, dict(auc=auc, masked=0.25))
+        for tokens, auc in ((4, 0.5), (9, 0.7), (9, math.nan))
+    ]
+    report = summarise(samples)
+    assert report['a']['all']['auc'] == dict(
+        mean=pytest.approx(0.6), spread=pytest.approx(0.1), over_seeds=None, count=2
+    )
+    assert list(report['a']['tokens']) == ['<= 5', '> 8, <= 12']
+    assert '| a | - | 0.250 ± 0.000 | - | 0.600 ± 0.100 | - | - | - |' in table(report)
+
+
+@pytest.fixture
+def tool(root):
+    path = root / 'tools/analysis_tools/alignment.py'
+    spec = importlib.util.spec_from_file_location('tool_alignment', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def shapes(root, tmp_path, monkeypatch):
+    """The RefShapes config and a few scenes."""
+    counts = dict(train=1, val=1, testA=3, testB=1)
+    export_ref_shapes(tmp_path / 'shapes', counts, size=(64, 64), seed=0)
+    monkeypatch.setenv('REF_SHAPES_ROOT', str(tmp_path / 'shapes'))
+    return str(next(root.glob('configs/aml/aml_segformer_r18-mini*ref-shapes*.py')))
+
+
+def test_tool_writes_tables_and_pages(tool, shapes, tmp_path, capsys):
+    out = tmp_path / 'out'
+    rows = ['pmme', 'config', 'linear:release', 'config:config']
+    options = [
+        '--seeds',
+        '2',
+        '--num',
+        '2',
+        '--pictures',
+        '1',
+        '--image-size',
+        '64',
+        '--out-dir',
+        str(out),
+    ]
+    options += ['--estimator', *rows, '--json', str(tmp_path / 'a.json')]
+    report = tool.main([shapes, *options])
+    assert json.loads((tmp_path / 'a.json').read_text()) == report
+    names = ['pmme + paper', 'config + paper', 'linear + release', 'config + config']
+    assert list(report) == names
+    assert report['config + paper'] == report['config + config']  # what the config has
+    pages = {name.replace(' + ', '_') + '.jpg' for name in names}
+    assert {path.name for path in out.iterdir()} == pages
+    assert '| AUC / masked by tokens |' in capsys.readouterr().out
+
+
+def test_tool_names_the_missing_part(tool, shapes, root):
+    plain = str(next(root.glob('configs/mmseg_heads/segformer_r18-mini*ref-shapes*.py')))
+    with pytest.raises(ValueError, match='estimator config: .* has no model.loss_wrapper'):
+        tool.main([plain, '--estimator', 'config', '--num', '1'])
+    with pytest.raises(ValueError, match="unknown filter 'papers': choose from"):
+        tool.main([plain, '--estimator', 'pmme:papers', '--num', '1'])

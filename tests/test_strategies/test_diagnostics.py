@@ -1,0 +1,115 @@
+"""Numbers that say whether a map carries signal, and the hook that logs them."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmseg_aml.strategies.afm import AFM
+from mmseg_aml.strategies.aml import AMLRecord
+from mmseg_aml.strategies.diagnostics import alignment_diagnostics, roc_auc
+from mmseg_aml.strategies.pmme_hook import PMMEHook, interpolate
+
+
+@pytest.mark.parametrize(
+    'scores, positives, expected',
+    [
+        ([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1], 1.0),
+        ([0.1, 0.2, 0.8, 0.9], [1, 1, 0, 0], 0.0),
+        ([0.5, 0.5, 0.5, 0.5], [1, 0, 1, 0], 0.5),
+        ([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1], 0.75),
+        ([0.1, 0.4], [1, 1], float('nan')),
+    ],
+)
+def test_auc_by_hand(scores, positives, expected):
+    found = roc_auc(torch.tensor(scores), torch.tensor(positives).bool())
+    assert found == pytest.approx(expected, nan_ok=True)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    scores=st.lists(st.integers(0, 5), min_size=2, max_size=30),
+    seed=st.integers(0, 2**31),
+)
+def test_auc_is_the_share_of_ordered_pairs(scores, seed):
+    values = torch.tensor(scores).float()
+    positives = torch.rand(len(values), generator=torch.Generator().manual_seed(seed)) < 0.5
+    pairs = [
+        (a > b) + 0.5 * (a == b)
+        for a in values[positives].tolist()
+        for b in values[~positives].tolist()
+    ]
+    expected = np.mean(pairs) if pairs else float('nan')
+    assert roc_auc(values, positives) == pytest.approx(expected, nan_ok=True)
+
+
+def record() -> AMLRecord:
+    targets = torch.zeros(1, 64, 64, dtype=torch.bool)
+    targets[:, :32, :32] = True
+    scores = torch.tensor([[[0.9, 0.1], [0.1, 0.1]]])
+    masked = torch.tensor([[[True, False], [False, True]]])
+    return AMLRecord(scores, torch.tensor([0.5]), masked, targets, [(64, 64)])
+
+
+def test_shares_by_hand():
+    found = alignment_diagnostics(record(), AFM(threshold=0.4, block_size=32))
+    assert found['masked'].tolist() == [0.5]
+    assert found['masked_target'].tolist() == [1.0]
+    assert found['weak'].tolist() == [0.25]  # only the far corner: the others reach 0.4
+    assert found['auc'].item() > 0.95 and found['entropy'].tolist() == [0.5]
+
+
+def fake_runner(wrapper, iteration=0):
+    scalars = {}
+    return SimpleNamespace(
+        model=SimpleNamespace(loss_wrapper=wrapper),
+        iter=iteration,
+        scalars=scalars,
+        message_hub=SimpleNamespace(
+            update_scalar=lambda name, value: scalars.update({name: value})
+        ),
+    )
+
+
+def test_hook_schedules_by_iteration_and_logs(build):
+    wrapper = build(loss_wrapper=dict(type='mmseg_aml.AMLLossWrapper')).loss_wrapper
+    hook = PMMEHook(
+        interval=2,
+        warmup=3,
+        warmup_mode='random',
+        ratio=[(0, 0.0), (10, 0.5)],
+        threshold=[(5, 0.3)],
+    )
+    runner = fake_runner(wrapper)
+    hook.before_train(runner)
+    for iteration, mode, ratio in ((0, 'random', 0.0), (4, 'aligned', 0.2), (50, 'aligned', 0.5)):
+        runner.iter = iteration  # a resumed run starts anywhere
+        hook.before_train_iter(runner, 0)
+        assert wrapper.mode == mode and wrapper.filter.ratio == pytest.approx(ratio)
+        assert wrapper.filter.threshold == 0.3
+    wrapper.last = record()
+    runner.iter = 0
+    hook.after_train_iter(runner, 0)
+    assert not runner.scalars
+    runner.iter = 1
+    hook.after_train_iter(runner, 1)
+    assert runner.scalars['train/aml/masked'] == 0.5
+    assert set(runner.scalars) == {
+        f'train/aml/{name}' for name in ('weak', 'masked', 'masked_target', 'auc', 'entropy')
+    }
+    assert not any('loss' in name for name in runner.scalars)
+
+
+def test_hook_needs_aml():
+    with pytest.raises(TypeError, match='add the wrapper or drop the hook'):
+        PMMEHook().before_train(fake_runner(None))
+    with pytest.raises(ValueError, match='warmup_mode'):
+        PMMEHook(warmup_mode='off')
+
+
+def test_schedules_are_linear_between_points_and_constant_outside():
+    points = [(10, 1.0), (20, 2.0)]
+    assert [interpolate(points, i) for i in (0, 10, 15, 20, 99)] == [1, 1, 1.5, 2, 2]
