@@ -21,7 +21,7 @@ DATA = ROOT / 'data/ref_shapes'
 OUT = ROOT / 'work_dirs/demo'
 # Easier than the generator's default, so that a few minutes of one CPU core suffice.
 SCENES = (
-    '--size 64 --max-shapes 4 --kinds 0.7 0.25 0.05 --no-synonyms '
+    '--size 64 --max-shapes 4 --scale 1.5 --kinds 0.45 0.45 0.1 --no-synonyms '
     '--train 2400 --val 100 --testA 100 --testB 100 --workers 2'
 )
 SPLITS = ('val', 'testA', 'testB')

@@ -195,7 +195,7 @@ def real_mmpretrain(tmp_path_factory):
             text=True,
         )
         if done.returncode:
-            pytest.skip(f'mmpretrain cannot be installed here: {done.stderr[-200:]}')
+            pytest.fail(f'mmpretrain cannot be installed here: {done.stderr[-200:]}')
     return folder
 
 
@@ -219,9 +219,36 @@ convnext = dict(type='mmpretrain.ConvNeXt', arch='atto', out_indices=(0, 1, 2, 3
 vit = dict(type='mmpretrain.VisionTransformer', arch='deit-t', img_size=64, out_type='featmap')
 for config in (convnext, vit):
     print([tuple(level.shape) for level in MODELS.build(config)(image)])
+from mmengine.registry import init_default_scope
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+init_default_scope('mmseg')
+bert = dict(model_type='bert', hidden_size=48, num_hidden_layers=1, num_attention_heads=2,
+            intermediate_size=64)
+for config, widths in ((convnext, [40, 80, 160, 320]), (vit, [192])):
+    head = dict(type='FCNHead', in_channels=widths[-1], in_index=len(widths) - 1, channels=16,
+                num_convs=1, num_classes=2, out_channels=1, threshold=0.5,
+                loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=True))
+    model = MODELS.build(dict(
+        type='mmseg_aml.TextImageSegmentor', backbone=config, decode_head=head,
+        data_preprocessor=dict(type='mmseg_aml.TextImageDataPreprocessor'),
+        text_encoder=dict(type='mmseg_aml.HFTextEncoder', tokenizer='tiny', config=bert),
+        fusion=dict(type='mmseg_aml.CrossAttentionFusion', in_channels=widths, text_channels=48,
+                    head_channels=20 if len(widths) > 1 else 32),
+        loss_wrapper=dict(type='mmseg_aml.AMLLossWrapper')))
+    sample = SegDataSample(metainfo=dict(expression='red', img_shape=(64, 64), ori_shape=(9, 9)))
+    sample.gt_sem_seg = PixelData(data=torch.ones(1, 64, 64, dtype=torch.uint8))
+    data = dict(inputs=[torch.zeros(3, 64, 64, dtype=torch.uint8)], data_samples=[sample])
+    total, _ = model.parse_losses(model(**model.data_preprocessor(data, True), mode='loss'))
+    total.backward()
+    model.eval()
+    with torch.no_grad():
+        print(tuple(model.test_step(data)[0].pred_sem_seg.data.shape))
 """
     lines = python(real_mmpretrain / 'nothing', code).splitlines()
     assert lines == [
         '[(1, 40, 16, 16), (1, 80, 8, 8), (1, 160, 4, 4), (1, 320, 2, 2)]',
         '[(1, 192, 4, 4)]',
+        '(1, 9, 9)',
+        '(1, 9, 9)',
     ]

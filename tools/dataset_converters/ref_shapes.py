@@ -36,6 +36,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--max-shapes', type=int, default=10, metavar='N', help='shapes per picture: 3 to N'
     )
+    parser.add_argument('--scale', type=float, default=1.0, help='size of the shapes, 0.5 to 1.5')
     parser.add_argument(
         '--kinds',
         type=float,
@@ -66,6 +67,7 @@ def main() -> None:
             size=(args.size[0], args.size[-1]),
             seed=args.seed,
             most_shapes=args.max_shapes,
+            scale=args.scale,
             kind_weights=dict(zip(KIND_WEIGHTS, args.kinds)),
             synonyms=not args.no_synonyms,
             workers=args.workers,

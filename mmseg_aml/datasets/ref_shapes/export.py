@@ -46,6 +46,7 @@ def make_example(
     height: int,
     *,
     most_shapes: int = 10,
+    scale: float = 1.0,
     kind_weights: Mapping[str, float] = KIND_WEIGHTS,
     synonyms: bool = True,
 ) -> Example:
@@ -57,7 +58,7 @@ def make_example(
     rng = random.Random(f'{seed}/{split}/{index}')
     held_out = split == 'testB'
     while True:
-        scene = sample_scene(rng, width, height, held_out, most_shapes)
+        scene = sample_scene(rng, width, height, held_out, most_shapes, scale)
         picture, masks, shares = draw(scene, np.random.default_rng(rng.getrandbits(64)))
         if shares.min() < MIN_VISIBLE:
             continue
@@ -179,6 +180,7 @@ def export_ref_shapes(
     size: tuple[int, int] = (128, 128),
     seed: int = 0,
     most_shapes: int = 10,
+    scale: float = 1.0,
     kind_weights: Mapping[str, float] = KIND_WEIGHTS,
     synonyms: bool = True,
     workers: int = 1,
@@ -196,6 +198,7 @@ def export_ref_shapes(
         size: (width, height) in pixels, both at least 64.
         seed: same seed, same files, byte for byte, whatever ``workers`` or the other counts.
         most_shapes: shapes per picture, from 3 to this.
+        scale: size of the shapes, 0.5 to 1.5 of the usual.
         kind_weights: shares aimed at of 'attribute', 'position' and 'relation' sentences.
         synonyms: vary the wording; otherwise a logical form is always said in the same words.
         overwrite: replace an earlier RefShapes export.
@@ -214,6 +217,8 @@ def export_ref_shapes(
         raise ValueError(f'size {size[0]}x{size[1]} is too small: {MIN_SIDE} pixels at least')
     if most_shapes < 3:
         raise ValueError(f'most_shapes must be at least 3, got {most_shapes}')
+    if not 0.5 <= scale <= 1.5:
+        raise ValueError(f'scale must lie in [0.5, 1.5], got {scale}')
     if set(kind_weights) != set(KIND_WEIGHTS) or min(kind_weights.values()) < 0:
         raise ValueError(f'kind_weights needs {sorted(KIND_WEIGHTS)}, got {dict(kind_weights)}')
     jobs = [(split, i) for split in SPLITS for i in range(counts.get(split, 0))]
@@ -225,6 +230,7 @@ def export_ref_shapes(
             seed=seed,
             size=size,
             most_shapes=most_shapes,
+            scale=scale,
             kind_weights=dict(kind_weights),
             synonyms=synonyms,
         )

@@ -102,16 +102,23 @@ def place(
 
 
 def sample_scene(
-    rng: random.Random, width: int, height: int, held_out: bool = False, most: int = 10
+    rng: random.Random,
+    width: int,
+    height: int,
+    held_out: bool = False,
+    most: int = 10,
+    scale: float = 1.0,
 ) -> Scene:
-    """Draw a scene of 3 to ``most`` shapes; ``held_out`` as in :func:`sample_attributes`.
+    """Draw a scene of 3 to ``most`` shapes, ``scale`` times the usual size.
+
+    ``held_out`` as in :func:`sample_attributes`.
 
     An object that finds no free place is left out, so crowded scenes may hold fewer than drawn.
     """
     while True:
         shapes: list[Shape] = []
         for shape, color, texture, size in sample_attributes(rng, rng.randint(3, most), held_out):
-            radius = SIZES[size] * min(width, height) * rng.uniform(0.95, 1.05)
+            radius = scale * SIZES[size] * min(width, height) * rng.uniform(0.95, 1.05)
             spot = place(rng, width, height, radius, shapes)
             if spot is not None:
                 angle = sample_angle(rng, shape)

@@ -244,15 +244,13 @@ class TextImageSegmentor(BaseSegmentor):
 
     def binarise(self, logits: Tensor, size: Sequence[int]) -> Tensor:
         """Logits (1 or 2, h, w) -> mask (1, H, W) uint8 {0, 1} at ``size``."""
-        logits = F.interpolate(logits[None], tuple(size[:2]), mode='bilinear', align_corners=False)[
-            0
-        ]
+        logits = F.interpolate(logits[None], tuple(size[:2]), mode='bilinear')[0]
         if logits.shape[0] == 1:
             return (logits.sigmoid() > self.decode_head.threshold).to(torch.uint8)
         return logits.argmax(0, keepdim=True).to(torch.uint8)
 
     def _forward(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None) -> Tensor:
-        """Raw logits of the decode head (E, 1 or 2, h, w)."""
+        """Logits (E, 1 or 2, H, W) at the input size."""
         features = self.encode(inputs, data_samples or [])
         output = self.head_forward(features)
         logits = output if isinstance(output, Tensor) else output[0]
