@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from mmengine.dist import get_rank
 from mmengine.logging import MessageHub
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from ..models.segmentors.text_image_segmentor import TextImageSegmentor
+
+Schedule = Sequence[Sequence[float]]
 
 
 class LossWrapper(BaseModule):
@@ -97,3 +100,9 @@ def scaled(losses: dict[str, Tensor], weight: float, prefix: str = '') -> dict[s
         prefix + key: value * weight if 'loss' in key and weight != 1 else value
         for key, value in losses.items()
     }
+
+
+def interpolate(schedule: Schedule, iteration: int) -> float:
+    """Value of a piecewise linear schedule of (iteration, value) pairs, constant outside."""
+    iterations, values = zip(*schedule)
+    return float(np.interp(iteration, iterations, values))

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from ..models.data_preprocessor import flatten_expressions
 from ..registry import HOOKS
 from .aml import BlockMasking
+from .base import Schedule, interpolate
 from .diagnostics import alignment_diagnostics
-
-Schedule = Sequence[Sequence[float]]
-
-
-def interpolate(schedule: Schedule, iteration: int) -> float:
-    """Value of a piecewise linear schedule of (iteration, value) pairs, constant outside."""
-    iterations, values = zip(*schedule)
-    return float(np.interp(iteration, iterations, values))
+from .drawing import draw_training_sample
 
 
 @HOOKS.register_module()
@@ -68,7 +59,7 @@ class PMMEHook(Hook):
         }
 
     def before_train(self, runner: Runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model: Any = runner.model.module if is_model_wrapper(runner.model) else runner.model
         wrapper = getattr(model, 'loss_wrapper', None)
         if not isinstance(wrapper, BlockMasking) or wrapper.estimator is None:
             raise TypeError(
@@ -79,7 +70,7 @@ class PMMEHook(Hook):
         missing = [name for name in self.schedules if not hasattr(wrapper.filter, name)]
         if missing:
             raise TypeError(f'{type(wrapper.filter).__name__} has no {missing} to schedule')
-        self.wrapper: BlockMasking = wrapper
+        self.model, self.wrapper = model, wrapper
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         self.wrapper.mode = self.warmup_mode if runner.iter < self.warmup else 'aligned'
@@ -97,18 +88,4 @@ class PMMEHook(Hook):
                 if not values.isnan().all():
                     runner.message_hub.update_scalar(f'train/aml/{name}', values.nanmean().item())
         if self.draw_interval and self.every_n_train_iters(runner, self.draw_interval):
-            self._draw(runner, data_batch)
-
-    def _draw(self, runner: Runner, data_batch: Any) -> None:
-        """The batch's first sample as the network saw it (resized): map and masked blocks."""
-        record, image = self.wrapper.last, data_batch['inputs'][0]
-        sample = flatten_expressions(data_batch['data_samples'][:1])[0].cpu()
-        assert record is not None
-        runner.visualizer.add_datasample(
-            'aml',
-            image.permute(1, 2, 0).cpu().numpy(),
-            sample,
-            alignment=record.scores[0],
-            masked_blocks=record.masked[0],
-            step=runner.iter + 1,
-        )
+            draw_training_sample(runner, self.model, data_batch, record)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from mmseg_aml.strategies.afm import AFM
 from mmseg_aml.strategies.aml import AMLRecord
+from mmseg_aml.strategies.base import interpolate
 from mmseg_aml.strategies.diagnostics import alignment_diagnostics, roc_auc
-from mmseg_aml.strategies.pmme_hook import PMMEHook, interpolate
+from mmseg_aml.strategies.pmme_hook import PMMEHook
 
 
 @pytest.mark.parametrize(
