@@ -21,8 +21,8 @@ DATA = ROOT / 'data/ref_shapes'
 OUT = ROOT / 'work_dirs/demo'
 # Easier than the generator's default, so that a few minutes of one CPU core suffice.
 SCENES = (
-    '--size 64 --max-shapes 3 --scale 1.5 --kinds 0.4 0.5 0.1 --no-synonyms '
-    '--train 3000 --val 100 --testA 100 --testB 100 --workers 2'
+    '--size 64 --max-shapes 3 --scale 1.5 --kinds 0.25 0.65 0.1 --no-synonyms '
+    '--train 3200 --val 100 --testA 100 --testB 100 --workers 2'
 )
 SPLITS = ('val', 'testA', 'testB')
 SHUFFLED = 'val-shuffled'  # every sentence is one of another image

@@ -11,4 +11,4 @@ model = dict(
         stage1_scale=0.5,
     )
 )
-custom_hooks = [dict(type='mmseg_aml.PMMEHook', interval=50, warmup=2700)]
+custom_hooks = [dict(type='mmseg_aml.PMMEHook', interval=50, warmup=2900)]

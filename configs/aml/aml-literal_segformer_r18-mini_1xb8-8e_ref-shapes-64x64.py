@@ -8,4 +8,4 @@ model = dict(
         filter=dict(type='mmseg_aml.AFM', select='pixel', block_size=16),
     )
 )
-custom_hooks = [dict(type='mmseg_aml.PMMEHook', interval=50, warmup=2700)]
+custom_hooks = [dict(type='mmseg_aml.PMMEHook', interval=50, warmup=2900)]

@@ -10,4 +10,4 @@ model = dict(
         control='shuffled',
     )
 )
-custom_hooks = [dict(type='mmseg_aml.PMMEHook', interval=50, warmup=2700)]
+custom_hooks = [dict(type='mmseg_aml.PMMEHook', interval=50, warmup=2900)]
