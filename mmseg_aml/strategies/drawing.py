@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import torch
+from mmengine.dist import master_only
 from mmengine.runner import Runner
 from torch import nn
 
@@ -14,6 +15,7 @@ from ..structures import ExpressionGroup
 from .aml import AMLRecord
 
 
+@master_only  # other ranks would predict for nothing
 def draw_training_sample(
     runner: Runner, model: nn.Module, data_batch: dict[str, Any], record: AMLRecord
 ) -> None:

@@ -260,11 +260,11 @@ class TextImageSegmentor(BaseSegmentor):
 def levels_read(*heads: dict[str, Any] | None) -> list[int] | None:
     """Levels that the heads read by their ``in_index``; None if one does not say."""
     read: set[int] = set()
-    for head in heads:
-        index = None if head is None else head.get('in_index')
-        if head is not None and index is None:
+    for head in filter(None, heads):
+        index = head.get('in_index')
+        if index is None:
             return None
-        read.update([index] if isinstance(index, int) else index or [])
+        read.update([index] if isinstance(index, int) else index)
     return sorted(read)
 
 
