@@ -157,6 +157,17 @@ def test_padding_tokens_do_not_matter(model):
     torch.testing.assert_close(first, second, atol=1e-6, rtol=0)
 
 
+def test_inference_leaves_padding_out_and_gives_the_same_logits(model):
+    samples = samples_for((0, 'red'), (0, 'the large green square left'))
+    with torch.no_grad():
+        features = model.encode(torch.randn(1, 3, 64, 64), samples)
+        short = model.decode_head(features)
+    assert features.text.mask.sum(1).tolist() == [3, 7]
+    with torch.enable_grad():
+        whole = model.decode_head(features)
+    torch.testing.assert_close(short, whole, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize('size', [(65, 90), (33, 47), (20, 100)])
 def test_any_size(model, size):
     with torch.no_grad():
@@ -195,10 +206,12 @@ def test_runs_under_autocast_and_in_inference_mode_before_training(model):
     assert all(p.grad is not None for p in model.parameters())
 
 
-def test_head_and_backbone_compile_without_graph_breaks(model):
-    samples = samples_for((0, 'red circle'))
-    features = model.encode(torch.randn(1, 3, 64, 64), samples)
-    explanation = torch._dynamo.explain(model.decode_head)(features)
+@pytest.mark.parametrize('gradients', [True, False])
+def test_head_compiles_without_graph_breaks(model, gradients):
+    samples = samples_for((0, 'red circle'), (0, 'left'))
+    with torch.set_grad_enabled(gradients):
+        features = model.encode(torch.randn(1, 3, 64, 64), samples)
+        explanation = torch._dynamo.explain(model.decode_head)(features)
     assert explanation.graph_break_count == 0, explanation.break_reasons
 
 

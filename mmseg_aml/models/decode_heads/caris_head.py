@@ -107,12 +107,18 @@ class CARISHead(BaseDecodeHead):
         """Text and levels (E, C_i, H_i, W_i), finest first -> logits (E, 2, H_0, W_0)."""
         levels = cast(list[Tensor], self._transform_inputs(inputs.visual))
         tokens, mask, _ = inputs.text
-        if torch.is_grad_enabled() or tokens.device.type != 'cpu':
+        eager_inference = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+        if not eager_inference or tokens.device.type != 'cpu':
             return self._decode(levels, tokens, mask)
         # Activations of one expression stay in a CPU's cache: a quarter faster than of seven.
-        rows = (slice(row, row + 1) for row in range(len(tokens)))
+        # Nothing reads the text slots of padding: they are left out.
         return torch.cat(
-            [self._decode([level[r] for level in levels], tokens[r], mask[r]) for r in rows]
+            [
+                self._decode(
+                    [x[e : e + 1] for x in levels], tokens[e : e + 1, :n], mask[e : e + 1, :n]
+                )
+                for e, n in enumerate(mask.sum(1).tolist())
+            ]
         )
 
     def _decode(self, levels: Sequence[Tensor], tokens: Tensor, mask: Tensor) -> Tensor:
@@ -123,7 +129,7 @@ class CARISHead(BaseDecodeHead):
         prompts = self.vis_prompts.weight.expand(len(text), -1, -1)
         mask = F.pad(mask, (0, prompts.shape[1]), value=True)
         vis, text = self._run_layers(maps, torch.cat((text, prompts), 1), mask)
-        stride8 = vis.transpose(1, 2).unflatten(2, maps[-1].shape[-2:])
+        stride8 = vis.unflatten(1, maps[-1].shape[-2:]).permute(0, 3, 1, 2)
         return self._classify(self._to_finest(stride8, finest), text, prompts.shape[1])
 
     def _run_layers(self, maps: list[Tensor], text: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
