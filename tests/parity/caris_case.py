@@ -14,7 +14,7 @@ from mmseg.structures import SegDataSample
 from torch import nn
 
 from mmseg_aml.models.checkpoints import load_file, state_of
-from mmseg_aml.models.checkpoints_caris import caris_from_ours, caris_to_ours
+from mmseg_aml.models.checkpoints.caris import caris_from_ours, caris_to_ours
 from mmseg_aml.registry import MODELS
 from mmseg_aml.structures import TextTokens
 

@@ -14,7 +14,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from mmseg_aml.models.checkpoints import load_file, state_of
-from mmseg_aml.models.checkpoints_lavt import lavt_from_ours, lavt_to_ours
+from mmseg_aml.models.checkpoints.lavt import lavt_from_ours, lavt_to_ours
 from mmseg_aml.registry import MODELS
 from mmseg_aml.structures import TextFeatures
 

@@ -9,8 +9,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, PARAM_SCHEDULERS
 
-from mmseg_aml.models.checkpoints_caris import caris_from_ours
-from mmseg_aml.models.checkpoints_lavt import lavt_from_ours
+from mmseg_aml.models.checkpoints.caris import caris_from_ours
+from mmseg_aml.models.checkpoints.lavt import lavt_from_ours
 from mmseg_aml.registry import MODELS
 
 

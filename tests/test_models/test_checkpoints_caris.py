@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 
 from mmseg_aml.models.checkpoints import KeyTable, add_prefix, load_file, state_of, with_prefix
-from mmseg_aml.models.checkpoints_caris import (
+from mmseg_aml.models.checkpoints.caris import (
     caris_from_ours,
     caris_to_ours,
     checkpoint_from_ours,

@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 
 from mmseg_aml.models.checkpoints import add_prefix, load_file, with_prefix
-from mmseg_aml.models.checkpoints_lavt import (
+from mmseg_aml.models.checkpoints.lavt import (
     checkpoint_from_ours,
     checkpoint_to_ours,
     lavt_from_ours,

@@ -20,7 +20,7 @@ import torch
 
 import mmseg_aml  # noqa: F401  the compat layer comes before mmseg's own modules
 from mmseg_aml.models.checkpoints import load_file
-from mmseg_aml.models.checkpoints_caris import checkpoint_from_ours, checkpoint_to_ours
+from mmseg_aml.models.checkpoints.caris import checkpoint_from_ours, checkpoint_to_ours
 
 CONVERTED = {'model', 'epoch', 'args', 'state_dict', 'meta', 'official_extra'}
 

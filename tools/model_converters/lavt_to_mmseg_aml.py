@@ -18,7 +18,7 @@ import torch
 
 import mmseg_aml  # noqa: F401  the compat layer comes before mmseg's own modules
 from mmseg_aml.models.checkpoints import load_file
-from mmseg_aml.models.checkpoints_lavt import checkpoint_from_ours, checkpoint_to_ours
+from mmseg_aml.models.checkpoints.lavt import checkpoint_from_ours, checkpoint_to_ours
 
 CONVERTED = {'model', 'bert_model', 'epoch', 'args', 'state_dict', 'meta', 'official_extra'}
 

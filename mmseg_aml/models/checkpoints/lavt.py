@@ -16,17 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .checkpoints import (
-    KeyTable,
-    State,
-    add_prefix,
-    bert_from_ours,
-    bert_to_ours,
-    swin_from_ours,
-    swin_to_ours,
-    with_prefix,
-)
-from .checkpoints_caris import BERT_KEYS, SWIN_KEYS, Converted
+from .files import State, add_prefix, with_prefix
+from .layouts import BERT_KEYS, SWIN_KEYS, Converted, KeyTable
+from .towers import bert_from_ours, bert_to_ours, swin_from_ours, swin_to_ours
 
 LAVT_KEYS = KeyTable(
     ' '.join(f'backbone.{key}' for key in SWIN_KEYS.split())

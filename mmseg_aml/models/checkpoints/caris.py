@@ -10,37 +10,13 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor
 
-from .checkpoints import (
-    KeyTable,
-    State,
-    add_prefix,
-    bert_from_ours,
-    bert_to_ours,
-    state_of,
-    swin_from_ours,
-    swin_to_ours,
-    with_prefix,
-)
-
-SWIN_KEYS = """
-patch_embed.{proj,norm}.{weight,bias}
-layers.#.blocks.#.{norm1,norm2,attn.qkv,attn.proj,mlp.fc1,mlp.fc2}.{weight,bias}
-layers.#.blocks.#.attn.{relative_position_bias_table,relative_position_index}
-layers.{0,1,2}.downsample.{reduction.weight,norm.weight,norm.bias}
-norm{0,1,2,3}.{weight,bias}
-"""
-
-BERT_KEYS = """
-embeddings.{word_embeddings,position_embeddings,token_type_embeddings}.weight
-embeddings.LayerNorm.{weight,bias}
-encoder.layer.#.attention.self.{query,key,value}.{weight,bias}
-encoder.layer.#.attention.output.{dense,LayerNorm}.{weight,bias}
-encoder.layer.#.{intermediate.dense,output.dense,output.LayerNorm}.{weight,bias}
-"""
+from .files import State, add_prefix, state_of, with_prefix
+from .layouts import BERT_KEYS, SWIN_KEYS, Converted, KeyTable
+from .towers import bert_from_ours, bert_to_ours, swin_from_ours, swin_to_ours
 
 _OWN_KEYS = """
 backbone.conditional_prompts.{in_linears,out_linears}.#.{weight,bias}
@@ -85,19 +61,6 @@ EXTRA_KEYS = {
         """
     ),
 }
-
-
-class Converted(NamedTuple):
-    """Weights of our network, what it has no place for, and what did not fit.
-
-    state: ours. extra: entries of the release without a place in ours, known or not.
-    unknown: keys of ``extra`` that no release has. missing: keys a release has to have.
-    """
-
-    state: State
-    extra: State
-    unknown: list[str]
-    missing: list[str]
 
 
 def layout_of(state: Mapping[str, Tensor]) -> str:

@@ -1,4 +1,4 @@
-"""Reading published weight files and renaming their keys, in both directions.
+"""Official Swin and BERT weights: renaming their keys, in both directions.
 
 Official Swin files, and the vision towers of CARIS and LAVT, name and order some
 parameters differently from mmseg's Swin; BERT files come with prefixes and old names.
@@ -7,19 +7,15 @@ Whatever has no place is listed for the caller, never dropped in silence.
 
 from __future__ import annotations
 
-import argparse
 import re
-from collections.abc import Iterable, Mapping
-from itertools import product
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
-from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-State = dict[str, Tensor]
+from .files import State, load_file, state_of, with_prefix
 
 # (official, ours), regular expressions anchored by the segment borders they contain.
 _SWIN_NAMES = (
@@ -40,50 +36,6 @@ class LoadReport(NamedTuple):
     def __str__(self) -> str:
         parts = (f'{len(keys)} {name} {keys}' for name, keys in self._asdict().items() if keys)
         return '; '.join(parts) or 'all keys match'
-
-
-def load_file(path: str | Path) -> Any:
-    """Read a checkpoint (local file, or any address MMEngine reads) without running code.
-
-    ``argparse.Namespace``, which official training scripts save, is let through.
-
-    Raises:
-        FileNotFoundError: If a local ``path`` is missing.
-    """
-    with torch.serialization.safe_globals([argparse.Namespace]):
-        if '://' in str(path):
-            return CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
-        if not Path(path).is_file():
-            raise FileNotFoundError(
-                f'no such checkpoint: {path}; put the file there, or change the path where it is '
-                'set (init_cfg.checkpoint, load_from)'
-            )
-        return torch.load(path, map_location='cpu', weights_only=True)
-
-
-def state_of(checkpoint: Mapping[str, Any]) -> State:
-    """The weights of ``{state_dict: ...}``, ``{model: ...}`` or a bare dict, ``module.`` stripped.
-
-    Raises:
-        ValueError: If what is left is not a dict of tensors.
-    """
-    state = checkpoint.get('state_dict', checkpoint.get('model', checkpoint))
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError(
-            'expected a dict of tensors, bare or under "state_dict" or "model"; '
-            f'got the entries {sorted(checkpoint)[:8]}'
-        )
-    return {key[7:] if key.startswith('module.') else key: v for key, v in state.items()}
-
-
-def with_prefix(state: Mapping[str, Tensor], prefix: str) -> State:
-    """The entries under ``prefix``, which is cut off."""
-    return {key[len(prefix) :]: v for key, v in state.items() if key.startswith(prefix)}
-
-
-def add_prefix(state: Mapping[str, Tensor], prefix: str) -> State:
-    """All entries, with ``prefix`` put before their names."""
-    return {prefix + key: value for key, value in state.items()}
 
 
 # --- Swin --------------------------------------------------------------------
@@ -193,46 +145,3 @@ def bert_to_ours(state: Mapping[str, Tensor]) -> State:
 def bert_from_ours(state: Mapping[str, Tensor]) -> State:
     """``BertModel`` keys -> the keys of the RIS releases: the same names."""
     return dict(state)
-
-
-# --- whole layouts -----------------------------------------------------------
-
-
-class KeyTable:
-    """The keys of a published layout, written as patterns.
-
-    ``{a,b}`` stands for either; ``#`` for an index that runs from 0 to the largest one
-    seen. One pattern a line, or several separated by spaces.
-    """
-
-    def __init__(self, patterns: str) -> None:
-        self.templates = [name for pattern in patterns.split() for name in _alternatives(pattern)]
-
-    def unknown(self, keys: Iterable[str]) -> list[str]:
-        """The keys that no pattern allows."""
-        allowed = re.compile('|'.join(re.escape(t).replace(r'\#', r'\d+') for t in self.templates))
-        return [key for key in keys if not allowed.fullmatch(key)]
-
-    def missing(self, keys: Iterable[str]) -> list[str]:
-        """The keys that the patterns ask for and that are not there."""
-        present = set(keys)
-        wanted = (key for t in self.templates for key in _concrete(t, present))
-        return [key for key in wanted if key not in present]
-
-
-def _alternatives(pattern: str) -> list[str]:
-    """``a.{b,c}.d`` -> ``['a.b.d', 'a.c.d']``."""
-    parts = re.split(r'[{}]', pattern)  # odd places were inside braces
-    choices = [part.split(',') if i % 2 else [part] for i, part in enumerate(parts)]
-    return [''.join(choice) for choice in product(*choices)]
-
-
-def _concrete(template: str, present: set[str]) -> list[str]:
-    """Replace the ``#`` by all indices up to the largest in use; none in use: as it is."""
-    head, hole, tail = template.partition('#')
-    if not hole:
-        return [template]
-    indices = [int(key[len(head) :].partition('.')[0]) for key in present if key.startswith(head)]
-    if not indices:
-        return [template]
-    return [key for i in range(max(indices) + 1) for key in _concrete(f'{head}{i}{tail}', present)]
