@@ -158,11 +158,14 @@ def test_padding_tokens_do_not_matter(model):
 
 
 def test_inference_leaves_padding_out_and_gives_the_same_logits(model):
-    samples = samples_for((0, 'red'), (0, 'the large green square left'))
+    samples = samples_for((0, 'red'), (0, 'the large green square left'), (0, 'left'))
     with torch.no_grad():
-        features = model.encode(torch.randn(1, 3, 64, 64), samples)
+        tokens = model.tokenize(samples)
+        tokens.mask[2] = False
+        tokens.mask[2, [0, 4]] = True  # a hole, which no tokenizer makes
+        features = model.encode(torch.randn(1, 3, 64, 64), samples, tokens=tokens)
         short = model.decode_head(features)
-    assert features.text.mask.sum(1).tolist() == [3, 7]
+    assert features.text.mask.sum(1).tolist() == [3, 7, 2]
     with torch.enable_grad():
         whole = model.decode_head(features)
     torch.testing.assert_close(short, whole, atol=1e-5, rtol=1e-5)
