@@ -19,7 +19,7 @@ INSTALL = 'pip install mmengine==0.10.7 mmcv-lite==2.1.0 mmsegmentation==1.2.2'
 
 # Import name -> (lowest version, first version that is too new, the command that mends it).
 SUPPORTED = {
-    'torch': ('2.1', '', 'see https://pytorch.org/get-started for your CUDA version'),
+    'torch': ('2.6', '', 'see https://pytorch.org/get-started for your CUDA version'),
     'mmengine': ('0.10.3', '1.0', INSTALL),
     'mmcv': ('2.0.0', '2.2.0', INSTALL + '  (or full mmcv: mim install "mmcv>=2.0.0,<2.2.0")'),
     'mmseg': ('1.2.0', '2.0', INSTALL),
@@ -136,7 +136,8 @@ def has_compiled_ops() -> bool:
 
 
 # --- checkpoints under weights_only=True -------------------------------------
-# Condition: torch >= 2.6, where torch.load defaults to weights_only=True.
+# Condition: none; torch.load defaults to weights_only=True in all torch that we support
+# (from 2.6 on: before, reading a checkpoint could run code from it).
 # Reason: MMEngine's checkpoints hold HistoryBuffers and numpy scalars.
 # Upstream: https://github.com/open-mmlab/mmengine/issues/1655 (closed without a release).
 # Delete when: MMEngine registers its own safe globals.
@@ -184,8 +185,7 @@ def allow_mmengine_checkpoints() -> None:
     """Let MMEngine's own content through ``torch.load(weights_only=True)``."""
     import torch
 
-    if version_tuple(torch.__version__) >= (2, 6):
-        torch.serialization.add_safe_globals(_safe_globals())
+    torch.serialization.add_safe_globals(_safe_globals())
 
 
 # --- mmpretrain beside transformers >= 4.50 ----------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,13 +30,16 @@ def read_checkpoint(path: str | Path, map_location: str = 'cpu') -> dict[str, An
 
     Raises:
         FileNotFoundError: If a local file is missing; lists the checkpoints beside it.
-        CheckpointError: If it is truncated, corrupt, no checkpoint, or holds objects other than
-            tensors and MMEngine's records.
+        CheckpointError: If it is truncated, corrupt (a wrong checksum counts), no checkpoint, or
+            holds objects other than tensors and MMEngine's records.
     """
-    if '://' not in str(path) and not Path(path).is_file():
+    local = '://' not in str(path)
+    if local and not Path(path).is_file():
         beside = sorted(p.name for p in Path(path).parent.glob('*.pth'))
         raise FileNotFoundError(f'no checkpoint {path}; in its folder: {beside or "none"}')
     try:
+        if local and zipfile.is_zipfile(path):  # older formats have no checksums
+            _check_sums(path)
         checkpoint = CheckpointLoader.load_checkpoint(str(path), map_location=map_location)
     except pickle.UnpicklingError as error:
         if _names_a_forbidden_object(error):
@@ -53,6 +57,14 @@ def read_checkpoint(path: str | Path, map_location: str = 'cpu') -> dict[str, An
             'checkpoint of MMEngine'
         )
     return checkpoint
+
+
+def _check_sums(path: str | Path) -> None:
+    """``torch.load`` itself takes damaged weights for weights."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f'wrong checksum of {damaged}')
 
 
 _FORBIDDEN = re.compile(r'Unsupported (global|class)|not allowed|blocked|disallowed', re.I)

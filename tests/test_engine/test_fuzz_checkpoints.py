@@ -11,12 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mmengine.logging import HistoryBuffer
 
-from mmseg_aml import compat
 from mmseg_aml.engine.checkpoints import CheckpointError, read_checkpoint
 
-pytestmark = pytest.mark.skipif(
-    compat.version_tuple(torch.__version__) < (2, 6), reason='no safe default'
-)
 BOUNDED = settings(
     max_examples=300,
     deadline=None,
@@ -41,21 +37,38 @@ def marker(tmp_path, monkeypatch):
     return tmp_path / 'fuzzed.pth'
 
 
-def read(path, content: bytes) -> None:
+def read(path, content: bytes) -> dict | None:
     path.write_bytes(content)
     try:
-        assert isinstance(read_checkpoint(path), dict)
+        checkpoint = read_checkpoint(path)
     except CheckpointError as error:
         assert 'fuzzed.pth' in str(error)
+        return None
+    assert isinstance(checkpoint, dict)
+    return checkpoint
 
 
 @BOUNDED
 @given(data=st.data())
-def test_changed_bytes(intact, marker, data):
+def test_changed_bytes_never_become_weights(intact, marker, data):
     content = bytearray(intact)
     for _ in range(data.draw(st.integers(1, 5))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    read(marker, bytes(content))
+    checkpoint = read(marker, bytes(content))
+    if checkpoint is not None:
+        assert torch.equal(checkpoint['state_dict']['w'], torch.ones(20))
+        values, counts = checkpoint['message_hub']['loss'].data
+        assert (*values, *counts) == (1, 2, 1, 1)
+
+
+def test_every_changed_weight_is_found(intact, marker):
+    start = intact.index(torch.ones(20).numpy().tobytes())
+    for place in range(start, start + 80):
+        content = bytearray(intact)
+        content[place] ^= 1
+        marker.write_bytes(content)
+        with pytest.raises(CheckpointError, match='fuzzed.pth is .*wrong checksum of .*data/'):
+            read_checkpoint(marker)
 
 
 @BOUNDED

@@ -155,7 +155,7 @@ class SwinStage(nn.Module):
 
     def __init__(self, stage: SwinBlockSequence, *, with_cp: bool) -> None:
         super().__init__()
-        blocks = [SwinBlockSDPA(block) for block in cast(Iterable[SwinBlock], stage.blocks)]
+        blocks = [SwinBlockSDPA(block) for block in cast('Iterable[SwinBlock]', stage.blocks)]
         self.blocks = nn.ModuleList(blocks)
         self.downsample: Any = stage.downsample
         self.window_size = blocks[0].attn.window_size
@@ -239,7 +239,7 @@ class SwinTransformer(MMSegSwinTransformer):
             x = x + self.absolute_pos_embed
         x = self.drop_after_pos(x)
         outs = []
-        for i, stage in enumerate(cast(Iterable[SwinStage], self.stages)):
+        for i, stage in enumerate(cast('Iterable[SwinStage]', self.stages)):
             out = x = stage(x, size)
             if after_stage is not None:
                 x, out = after_stage(i, x, size)

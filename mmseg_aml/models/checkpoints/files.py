@@ -8,29 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.runner import CheckpointLoader
 from torch import Tensor
+
+from ...engine.checkpoints import read_checkpoint
 
 State = dict[str, Tensor]
 
 
-def load_file(path: str | Path) -> Any:
-    """Read a checkpoint (local file, or any address MMEngine reads) without running code.
+def load_file(path: str | Path) -> dict[str, Any]:
+    """:func:`read_checkpoint` of an official file.
 
     ``argparse.Namespace``, which official training scripts save, is let through.
-
-    Raises:
-        FileNotFoundError: If a local ``path`` is missing.
     """
     with torch.serialization.safe_globals([argparse.Namespace]):
-        if '://' in str(path):
-            return CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
-        if not Path(path).is_file():
-            raise FileNotFoundError(
-                f'no such checkpoint: {path}; put the file there, or change the path where it is '
-                'set (init_cfg.checkpoint, load_from)'
-            )
-        return torch.load(path, map_location='cpu', weights_only=True)
+        return read_checkpoint(path)
 
 
 def state_of(checkpoint: Mapping[str, Any]) -> State:

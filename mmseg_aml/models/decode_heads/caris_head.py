@@ -105,7 +105,7 @@ class CARISHead(BaseDecodeHead):
 
     def forward(self, inputs: TextImageFeatures) -> Tensor:
         """Text and levels (E, C_i, H_i, W_i), finest first -> logits (E, 2, H_0, W_0)."""
-        levels = cast(list[Tensor], self._transform_inputs(inputs.visual))
+        levels = cast('list[Tensor]', self._transform_inputs(inputs.visual))
         tokens, mask, _ = inputs.text
         eager_inference = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
         if not eager_inference or tokens.device.type != 'cpu':
@@ -170,7 +170,7 @@ class CARISHead(BaseDecodeHead):
         """Background from the mean prompt, foreground from the first text slot ([CLS])."""
         background = text[:, -num_prompts:].mean(1)
         kernels = self.lang_embed(torch.stack((background, text[:, 0]), 1))  # (E, 2, C)
-        first, _, second, _, last = cast(Iterable[nn.Conv2d], self.mask_feature)
+        first, _, second, _, last = cast('Iterable[nn.Conv2d]', self.mask_feature)
         hidden = pointwise(second, pointwise(first, features).relu_()).relu_()
         # kernel . (W h + b) = (kernel W) . h + kernel . b: two products instead of C
         weights = kernels @ last.weight.flatten(1)

@@ -154,7 +154,7 @@ class VIPAHead(BaseDecodeHead):
 
     def levels_of(self, features: TextImageFeatures) -> list[Tensor]:
         """The levels that the head reads, fine to coarse."""
-        return cast(list[Tensor], self._transform_inputs(features.fused))
+        return cast('list[Tensor]', self._transform_inputs(features.fused))
 
     # --- decode --------------------------------------------------------------
 

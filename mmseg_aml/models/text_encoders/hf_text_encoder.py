@@ -136,10 +136,13 @@ def load_tokenizer(name: str) -> Any:
 
 def build_text_model(name: str | None, config: dict[str, Any] | None, vocab_size: int) -> Any:
     """An untrained network of ``transformers`` without pooler, from ``config`` or ``name``."""
-    from transformers import AutoConfig, AutoModel, CLIPTextModel
+    from transformers import AutoConfig, AutoModel, CLIPTextConfig, CLIPTextModel
 
     if config is not None:
-        settings: Any = AutoConfig.for_model(**{'vocab_size': vocab_size, **config})
+        config = {'vocab_size': vocab_size, **config}
+        # The AutoConfig of older transformers does not know CLIP's text tower by itself.
+        clip = config['model_type'] == 'clip_text_model'
+        settings: Any = CLIPTextConfig(**config) if clip else AutoConfig.for_model(**config)
     else:
         source = str(name)
         settings = fetch(source, lambda: AutoConfig.from_pretrained(source))
