@@ -16,11 +16,12 @@ from ...registry import TRANSFORMS
 def resize_bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize an image (H, W, 3) uint8 to (h, w, 3), bilinear with antialiasing.
 
-    PyTorch's uint8 kernel follows PIL's BILINEAR to the rounding, in a third of its time.
+    PyTorch's uint8 kernel follows PIL's BILINEAR to the rounding, in a third of its time. The
+    result is a view of three planes, which is how the network wants them.
     """
     planes = torch.from_numpy(image).permute(2, 0, 1)[None]  # (1, 3, H, W), no copy
     resized = torch.nn.functional.interpolate(planes, size, mode='bilinear', antialias=True)
-    return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
+    return resized[0].permute(1, 2, 0).numpy()
 
 
 @lru_cache(maxsize=4096)
