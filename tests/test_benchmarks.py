@@ -60,3 +60,16 @@ def test_recorded_cost_at_the_full_size_of_caris(root):
     assert report['paper']['flops_ratio'] <= 1.18
     assert report['half']['flops_ratio'] <= 1.06
     assert report['two-view']['flops_ratio'] == pytest.approx(2, abs=0.002)  # no stage 1
+
+
+def test_the_table_in_the_docs_is_the_recorded_one(root, monkeypatch):
+    monkeypatch.syspath_prepend(str(root / 'benchmarks'))
+    table = importlib.import_module('ref_shapes_table')
+    results = json.loads((root / 'benchmarks/results/ref_shapes_table.json').read_text())['results']
+    assert {name: sorted(seeds) for name, seeds in results.items()} == {
+        name: ['0', '1', '2'] for name in table.CELLS
+    }
+    for line in table.markdown(results).splitlines()[2:]:
+        assert line in (root / 'docs/comparison.md').read_text()
+    for config in table.CELLS.values():
+        assert (root / f'configs/{config}_r18-mini_1xb8-8e_ref-shapes-64x64.py').is_file()
