@@ -24,6 +24,7 @@ PAPERS = {
         'MaskRIS: Semantic Distortion-aware Data Augmentation',
         'https://arxiv.org/abs/2411.19067',
     ),
+    'vipa': ('VIPA', 'https://arxiv.org/abs/2602.14788'),
 }
 NAME = re.compile(
     r'(?P<model>.+)_(?P<gpus>\d+)xb(?P<batch>\d+)-(?P<length>\d+)(?P<unit>e|k)_'

@@ -36,7 +36,10 @@ def read_checkpoint(path: str | Path, map_location: str = 'cpu') -> dict[str, An
     local = '://' not in str(path)
     if local and not Path(path).is_file():
         beside = sorted(p.name for p in Path(path).parent.glob('*.pth'))
-        raise FileNotFoundError(f'no checkpoint {path}; in its folder: {beside or "none"}')
+        raise FileNotFoundError(
+            f'no checkpoint {path}; in its folder: {beside or "none"}. Put the file there, or '
+            'change the path where it is set (command line, init_cfg.checkpoint, load_from)'
+        )
     try:
         if local and zipfile.is_zipfile(path):  # older formats have no checksums
             _check_sums(path)
@@ -92,7 +95,12 @@ def _corrupt(path: str | Path, error: BaseException) -> CheckpointError:
 def weights_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     """The weights of ``{state_dict: ...}`` or a bare dict, ``module.`` stripped."""
     state = checkpoint.get('state_dict', checkpoint)
-    return {key.removeprefix('module.'): v for key, v in state.items() if isinstance(v, Tensor)}
+    return {key: v for key, v in without_module(state).items() if isinstance(v, Tensor)}
+
+
+def without_module(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries without the prefix ``module.`` of DDP, which not all of them need to have."""
+    return {key.removeprefix('module.'): value for key, value in state.items()}
 
 
 def check_fits(model: nn.Module, checkpoint: Mapping[str, Any], source: str | Path) -> None:

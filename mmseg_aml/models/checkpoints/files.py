@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...engine.checkpoints import read_checkpoint
+from ...engine.checkpoints import read_checkpoint, without_module
 
 State = dict[str, Tensor]
 
@@ -36,7 +36,7 @@ def state_of(checkpoint: Mapping[str, Any]) -> State:
             'expected a dict of tensors, bare or under "state_dict" or "model"; '
             f'got the entries {sorted(checkpoint)[:8]}'
         )
-    return {key[7:] if key.startswith('module.') else key: v for key, v in state.items()}
+    return without_module(state)
 
 
 def with_prefix(state: Mapping[str, Tensor], prefix: str) -> State:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...engine.checkpoints import without_module
 from .files import State, add_prefix, with_prefix
 from .layouts import BERT_KEYS, SWIN_KEYS, Converted, KeyTable
 from .towers import bert_from_ours, bert_to_ours, swin_from_ours, swin_to_ours
@@ -147,10 +148,6 @@ def lavt_from_ours(state: Mapping[str, Tensor]) -> State:
 # --- whole files ---------------------------------------------------------------
 
 
-def _bare(state: Mapping[str, Tensor]) -> State:
-    return {key[7:] if key.startswith('module.') else key: v for key, v in state.items()}
-
-
 def checkpoint_to_ours(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Any], Converted]:
     """A released file -> (the file for MMEngine, what was found).
 
@@ -162,10 +159,10 @@ def checkpoint_to_ours(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Any], C
     """
     if not isinstance(checkpoint.get('model'), Mapping):
         raise ValueError(f'a LAVT file has an entry "model"; found {sorted(checkpoint)[:8]}')
-    state = _bare(checkpoint['model'])
+    state = without_module(checkpoint['model'])
     layout = 'lavt' if 'bert_model' in checkpoint else 'lavt_one'
     if layout == 'lavt':
-        state.update(add_prefix(_bare(checkpoint['bert_model']), 'text_encoder.'))
+        state.update(add_prefix(without_module(checkpoint['bert_model']), 'text_encoder.'))
     found = lavt_to_ours(state)
     if found.missing:
         raise ValueError(f'not a complete LAVT file, missing: {found.missing}')
