@@ -24,11 +24,31 @@ def root() -> Path:
 
 @pytest.fixture(scope='session')
 def shared() -> Path:
-    """Reference numbers and the mini data set, beside the checkout."""
+    """Reference networks and photographs, beside the checkout: too large to be part of it."""
     folder = ROOT.parent / 'shared'
     if not folder.is_dir():
-        pytest.fail(f'{folder} is missing: tests need the shared folder beside the checkout')
+        pytest.skip(f'needs the large reference files, which are not in {folder}')
     return folder
+
+
+@pytest.fixture(scope='session')
+def reference() -> Path:
+    """Small reference numbers, computed with the published networks."""
+    return ROOT / 'tests/reference'
+
+
+@pytest.fixture(scope='session')
+def generated(tmp_path_factory) -> Path:
+    """RefShapes scenes laid out as a RefCOCO download: refcoco/ and images/train2014/."""
+    from mmseg_aml.datasets.ref_shapes import export_ref_shapes
+
+    root = tmp_path_factory.mktemp('generated')
+    counts = {'train': 8, 'val': 6, 'testA': 4, 'testB': 6}
+    export_ref_shapes(root / 'raw', counts, size=(160, 120), most_shapes=5)
+    (root / 'raw/refshapes').rename(root / 'refcoco')
+    (root / 'images').mkdir()
+    (root / 'raw/images').rename(root / 'images/train2014')
+    return root
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,5 @@
-"""The whole way on real photographs, by the tools that users type: train, be killed, resume,
-test, draw, infer. (Accuracy from random weights on a few photographs means nothing.)
+"""The whole way on generated scenes, by the tools that users type: train, be killed, resume,
+test, draw, infer. (Accuracy from random weights on a few scenes means nothing.)
 """
 
 import json
@@ -36,14 +36,14 @@ OPTIONS = (
 
 
 @pytest.fixture(scope='module')
-def data(shared, tmp_path_factory) -> Path:
-    """minirefcoco with 16 refs to train on and 4 to validate."""
-    source, folder = shared / 'data/minirefcoco', tmp_path_factory.mktemp('mini')
+def data(generated, tmp_path_factory) -> Path:
+    """Generated scenes with 16 refs to train on and 4 to validate."""
+    folder = tmp_path_factory.mktemp('mini')
     (folder / 'refcoco').mkdir()
-    (folder / 'images').symlink_to(source.resolve() / 'images')
-    instances = (source / 'refcoco/instances.json').read_bytes()
+    (folder / 'images').symlink_to(generated / 'images')
+    instances = (generated / 'refcoco/instances.json').read_bytes()
     (folder / 'refcoco/instances.json').write_bytes(instances)
-    refs = pickle.loads((source / 'refcoco/refs(unc).p').read_bytes())
+    refs = pickle.loads((generated / 'refcoco/refs(unc).p').read_bytes())
     train = [ref for ref in refs if ref['split'] == 'train'][:16]
     val = [ref for ref in refs if ref['split'] == 'val'][:4]
     (folder / 'refcoco/refs(unc).p').write_bytes(pickle.dumps(train + val, protocol=2))
@@ -113,7 +113,7 @@ def test_train_killed_resumed_tested_and_used(root, data, tmp_path):
     assert len(json.loads((tmp_path / 'masks.json').read_text())) == tested['ris/expressions']
     assert len(list((tmp_path / 'pictures').rglob('*.png'))) == 2
 
-    image = next((data / 'images/train2014').glob('*.jpg'))
+    image = next((data / 'images/train2014').glob('*.png'))
     picture = tmp_path / 'one.png'
     demo = ('demo/image_demo.py', image, 'the man on the left', CONFIG, checkpoint)
     assert 'of the image' in run(root, data, *demo, '--out', picture)
@@ -131,11 +131,11 @@ def small_model(root, tmp_path_factory):
     return path
 
 
-def test_inferencer_takes_paths_arrays_and_pil(root, small_model, shared):
+def test_inferencer_takes_paths_arrays_and_pil(root, small_model, generated):
     from mmseg_aml.apis import RISInferencer
 
     segment = RISInferencer(Path(CONFIG).stem, small_model)
-    path = next((shared / 'data/minirefcoco/images/train2014').glob('*.jpg'))
+    path = next((generated / 'images/train2014').glob('*.png'))
     array = np.array(Image.open(path).convert('RGB'))
     first = segment(path, 'the man on the left')
     for image in (array, Image.open(path), str(path)):

@@ -22,9 +22,9 @@ def caris(shared, root):
 
 
 @pytest.fixture
-def lavt(shared, root):
+def lavt(reference, root):
     case = runpy.run_path(str(root / 'tests/parity/lavt_case.py'))
-    cfg = case['model_config'](json.loads((shared / 'parity/lavt/config.json').read_text()))
+    cfg = case['model_config'](json.loads((reference / 'lavt/config.json').read_text()))
     cfg['text_encoder']['config']['num_hidden_layers'] = 12
     return MODELS.build(cfg)
 
@@ -52,10 +52,10 @@ def official_groups(wrapper, model, rename):
 
 
 @pytest.mark.parametrize('flavour', ['caris_50e', 'caris_50e_published'])
-def test_six_groups_of_caris(shared, root, caris, flavour):
+def test_six_groups_of_caris(reference, root, caris, flavour):
     wrapper = optimizer_of(root, flavour, caris)
     assert wrapper.clip_grad_kwargs == dict(max_norm=1.0)
-    stored = json.loads((shared / 'parity/caris/param_groups_lr1e-4.json').read_text())
+    stored = json.loads((reference / 'caris/param_groups_lr1e-4.json').read_text())
     ours = official_groups(wrapper, caris, caris_from_ours)
     assert len(ours) == len(stored) == 6
     for (lr, decay, names), group in zip(ours, stored):

@@ -37,8 +37,8 @@ def rates(scheduler, wrapper, steps):
 
 
 @pytest.fixture(scope='module')
-def stored(shared):
-    return json.loads((shared / 'parity/caris/lr_schedule.json').read_text())
+def stored(reference):
+    return json.loads((reference / 'caris/lr_schedule.json').read_text())
 
 
 @pytest.mark.parametrize('name', SETTINGS)

@@ -11,13 +11,13 @@ from mmseg_aml.evaluation.scores import iou
 
 
 @pytest.fixture
-def pairs(shared):
-    return dict(np.load(shared / 'parity/metrics/pairs.npz'))
+def pairs(reference):
+    return dict(np.load(reference / 'metrics/pairs.npz'))
 
 
 @pytest.fixture
-def official(shared):
-    return json.loads((shared / 'parity/metrics/official.json').read_text())
+def official(reference):
+    return json.loads((reference / 'metrics/official.json').read_text())
 
 
 def run(pairs, sample, keep, protocol='original'):

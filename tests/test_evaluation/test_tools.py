@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ test_dataloader = dict(
     dataset=dict(
         type='mmseg_aml.RefCOCODataset',
         data_root={data_root!r},
-        dataset='template',
+        dataset='refcoco',
         split='testA',
         test_mode=True,
         pipeline=test_pipeline,
@@ -82,42 +83,46 @@ def tool(root):
     return load
 
 
+def sentences(data_root, split):
+    refs = pickle.loads((data_root / 'refcoco/refs(unc).p').read_bytes())
+    return sum(len(ref['sentences']) for ref in refs if ref['split'] == split)
+
+
 @pytest.fixture
-def files(tmp_path, shared):
+def files(tmp_path, generated):
     config = tmp_path / 'bright.py'
-    data_root = str(shared / 'data/minirefcoco')
+    data_root = str(generated)
     config.write_text(CONFIG.format(work_dir=str(tmp_path / 'work'), data_root=data_root))
     weights = tmp_path / 'bright.pth'
     torch.save({'state_dict': {'threshold': torch.tensor(0.5)}}, weights)
     return [str(config), str(weights)]
 
 
-def test_compare_protocols(tool, files, tmp_path):
+def test_compare_protocols(tool, files, generated, tmp_path):
     out = tmp_path / 'out' / 'scores.json'
     scores = tool('compare_protocols').main([*files, '--json', str(out)])
     assert json.loads(out.read_text()) == scores
-    assert scores['ris/expressions'] == 57
+    assert scores['ris/expressions'] == sentences(generated, 'testA')
     values = {name: scores[f'ris/{name}/mIoU'] for name in available_protocols()}
     assert all(0 < value < 100 for value in values.values())
     assert len(set(values.values())) > 3
 
 
 @pytest.mark.parametrize('protocol', ['original', 'resized-448'])
-def test_written_masks_score_the_same(tool, files, tmp_path, shared, protocol):
+def test_written_masks_score_the_same(tool, files, tmp_path, generated, protocol):
     masks = str(tmp_path / 'masks.json')
     options = ['--cfg-options', f"test_evaluator.protocols=['{protocol}']"]
     online = tool('test', 'tools').main([*files, '--out', masks, *options])
-    root = str(shared / 'data/minirefcoco')
-    data = ['--data-root', root, '--dataset', 'template', '--split', 'testA']
+    data = ['--data-root', str(generated), '--dataset', 'refcoco', '--split', 'testA']
     offline = tool('score').main([masks, *data, '--protocol', protocol])
     for key, value in offline.items():
         assert online[f'ris/{key}'] == pytest.approx(value, rel=1e-12)
 
 
-def test_one_protocol_of_another_split_and_threshold(tool, files):
+def test_one_protocol_of_another_split_and_threshold(tool, files, generated):
     options = ['--protocols', 'rela-480', '--split', 'testB']
     scores = tool('compare_protocols').main([*files, *options])
-    assert scores['ris/expressions'] == 133
+    assert scores['ris/expressions'] == sentences(generated, 'testB')
     assert 'ris/rela-480/mIoU' in scores and 'ris/original/mIoU' not in scores
 
 

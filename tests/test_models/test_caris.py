@@ -114,8 +114,8 @@ def test_attentions_equal_the_plain_ones(kind):
             torch.testing.assert_close(grad, expected_grad)
 
 
-def test_position_code_equals_the_stored_one(shared):
-    stored = np.load(shared / 'parity/caris/posenc_5x7.npz')
+def test_position_code_equals_the_stored_one(reference):
+    stored = np.load(reference / 'caris/posenc_5x7.npz')
     code = stored['sine'][0]  # (C, 5, 7)
     ours = sine_positions(5, 7, code.shape[0], torch.zeros(()))
     np.testing.assert_allclose(ours.numpy(), code.reshape(code.shape[0], -1).T, atol=1e-6)

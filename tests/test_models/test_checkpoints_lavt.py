@@ -1,6 +1,7 @@
 """Released LAVT files to ours and back."""
 
 import argparse
+import gzip
 import runpy
 import sys
 from functools import partial
@@ -29,11 +30,11 @@ def weights(shared):
 
 
 @pytest.fixture(scope='module')
-def full_size(shared):
+def full_size(reference):
     """Names and shapes of the real ``lavt_one``, as tensors without memory."""
-    lines = (shared / 'parity/keys_lavt.txt').read_text().splitlines()
+    text = gzip.decompress((reference / 'keys_lavt.txt.gz').read_bytes()).decode()
     state = {}
-    for line in lines:
+    for line in text.splitlines():
         if not line.startswith('#'):
             key, shape, dtype = line.partition(' (')[0], line[line.index('(') :], line.split()[-1]
             shape = [int(n) for n in shape[1 : shape.index(')')].split(',') if n.strip()]

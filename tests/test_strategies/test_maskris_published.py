@@ -32,8 +32,8 @@ def test_patch_masks_equal_the_published_ones(shared, case):
         np.testing.assert_array_equal(black.numpy(), stored[f'{case}_masked'])
 
 
-def test_masked_words_equal_the_published_ones(shared):
-    cases = json.loads((shared / 'parity/maskris/text_masking.json').read_text())
+def test_masked_words_equal_the_published_ones(reference):
+    cases = json.loads((reference / 'maskris/text_masking.json').read_text())
     assert len(cases) == 24
     for case in cases:
         stream = random.Random(case['seed'])
