@@ -110,7 +110,8 @@ def cached_arrays(
     It lies beside ``sources[0]``, or in the user's cache folder (``MMSEG_AML_CACHE``, else
     ``$XDG_CACHE_HOME/mmseg_aml``) where that folder cannot be written. It is rebuilt when the
     *content* of a source changes: unchanged size, inode, mtime and ctime are taken as proof,
-    else the SHA-256 decides. Ranks that start at once wait for the first one to build.
+    else the SHA-256 decides, once: the index is then stored again with the new ones. Ranks that
+    start at once wait for the first one.
 
     Args:
         sources: Files it is made from.
@@ -121,27 +122,29 @@ def cached_arrays(
         OSError: If no place can be written.
     """
     places = [sources[0].parent / name, _user_cache() / f'{_path_key(sources[0].parent)}-{name}']
-    found = _first_fresh(places, sources)
+    found = _with_same_stats(places, sources)
     if found is not None:
         return found
-    with _locked(sources[0]):
-        found = _first_fresh(places, sources)  # another rank may have built it meanwhile
+    with _locked([*places, Path(tempfile.gettempdir()) / places[1].name]):
+        found = _with_same_stats(places, sources)  # another rank may have built it meanwhile
         if found is not None:
             return found
         stamps = [_stamp(source) for source in sources]
-        arrays, meta = build()
-        return _store(places, arrays, {**meta, 'sources': stamps})
+        known = _with_same_content(places, stamps)
+        if known is None:
+            arrays, meta = build()
+            return _store(places, arrays, {**meta, 'sources': stamps})
+        try:
+            return _store(places, known, {**known.meta, 'sources': stamps})
+        except OSError:
+            return known
 
 
 def _store(places: Sequence[Path], arrays: Mapping[str, np.ndarray], meta: Mapping) -> ArrayFile:
     problems = []
     for place in places:
         try:
-            if place is not places[0]:
-                place.parent.mkdir(parents=True, exist_ok=True)
-            if not place.parent.stat().st_mode & 0o222:
-                # root could write here, but the owner wants the folder left alone.
-                raise PermissionError(errno.EACCES, 'the folder is read-only')
+            _check_writable(place.parent)
             write_arrays(place, arrays, meta)
             return ArrayFile(place)
         except OSError as error:
@@ -152,16 +155,31 @@ def _store(places: Sequence[Path], arrays: Mapping[str, np.ndarray], meta: Mappi
     )
 
 
-def _first_fresh(places: Sequence[Path], sources: Sequence[Path]) -> ArrayFile | None:
+def _check_writable(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if not folder.stat().st_mode & 0o222:
+        # root could write here, but the owner wants the folder left alone.
+        raise PermissionError(errno.EACCES, 'the folder is read-only')
+
+
+def _indices(places: Sequence[Path]) -> Iterator[ArrayFile]:
     for place in places:
-        try:
-            file = ArrayFile(place)
-            stamps = file.meta['sources']
-        except (OSError, ValueError, KeyError):
-            continue  # not there, or damaged: rebuilt and replaced
-        if len(stamps) == len(sources) and all(map(_same, sources, stamps)):
-            return file
-    return None
+        with contextlib.suppress(OSError, ValueError, KeyError):  # not there, or damaged
+            yield ArrayFile(place)
+
+
+def _with_same_stats(places: Sequence[Path], sources: Sequence[Path]) -> ArrayFile | None:
+    stats = [_stat(source) for source in sources]
+    return next((f for f in _indices(places) if [s['stat'] for s in _stamps(f)] == stats), None)
+
+
+def _with_same_content(places: Sequence[Path], stamps: list[dict[str, Any]]) -> ArrayFile | None:
+    sums = [stamp['sha256'] for stamp in stamps]
+    return next((f for f in _indices(places) if [s['sha256'] for s in _stamps(f)] == sums), None)
+
+
+def _stamps(file: ArrayFile) -> list[dict[str, Any]]:
+    return file.meta.get('sources', [])
 
 
 def _stat(path: Path) -> list[int]:
@@ -177,14 +195,7 @@ def _stamp(path: Path) -> dict[str, Any]:
     """
     stat = _stat(path)
     racy = time.time_ns() - max(stat[1], stat[2]) < _RACY_NS
-    return {'stat': None if racy else stat, 'size': stat[0], 'sha256': _sha256(path)}
-
-
-def _same(path: Path, stamp: Mapping[str, Any]) -> bool:
-    stat = _stat(path)
-    if stat == stamp['stat']:
-        return True
-    return stat[0] == stamp['size'] and _sha256(path) == stamp['sha256']
+    return {'stat': None if racy else stat, 'sha256': _sha256(path)}
 
 
 def _sha256(path: Path) -> str:
@@ -206,10 +217,44 @@ def _path_key(folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold an advisory lock on ``path``; no lock where the file system has none."""
-    with open(path, 'rb') as file:
-        if fcntl is not None:
-            with contextlib.suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_EX)
+def _locked(places: Sequence[Path]) -> Iterator[None]:
+    """Hold a lock beside the first of ``places`` whose file system gives one, else none.
+
+    The lock is a file of its own, open for writing: NFS refuses it on a read-only descriptor.
+    """
+    descriptor, lock = None, None
+    for lock in (place.with_name(f'.{place.name}.lock') for place in places):
+        with contextlib.suppress(OSError):
+            descriptor = _lock(lock)
+            break
+    try:
         yield
+    finally:
+        if descriptor is not None and lock is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(lock)
+            os.close(descriptor)
+
+
+def _lock(path: Path) -> int:
+    if fcntl is None:
+        raise OSError(errno.ENOSYS, 'no locks on this system')
+    _check_writable(path.parent)
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:  # no locks here
+            os.close(descriptor)
+            os.unlink(path)
+            raise
+        if _is_file(descriptor, path):
+            return descriptor
+        os.close(descriptor)  # of the one who had the lock before, and has removed it
+
+
+def _is_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except OSError:
+        return False

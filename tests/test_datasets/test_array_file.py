@@ -1,5 +1,7 @@
 """The cached index: shared, rebuilt when content changes, never half written."""
 
+import errno
+import fcntl
 import json
 import multiprocessing
 import os
@@ -76,6 +78,26 @@ def test_unchanged_stat_needs_no_hash(builds, monkeypatch):
     assert open_index() == (b'one', 1)
 
 
+@pytest.mark.parametrize('read_only', [False, True])
+def test_another_stat_is_hashed_once(builds, monkeypatch, read_only):
+    """After chmod, a copy, or an index made in the moment in which its source was written."""
+    source, open_index = builds
+    hashed = []
+    real = array_file._sha256
+    monkeypatch.setattr(array_file, '_sha256', lambda path: hashed.append(1) or real(path))
+    open_index()  # a fresh source: its stat proves nothing yet
+    monkeypatch.setattr(array_file, '_RACY_NS', 0)
+    time.sleep(0.01)
+    if read_only:
+        source.parent.chmod(0o555)
+    for change in (lambda: None, lambda: source.chmod(0o600), lambda: os.utime(source)):
+        change()
+        hashed.clear()
+        assert [open_index() for _ in range(3)] == [(b'one', 1)] * 3
+        assert len(hashed) == 1
+    source.parent.chmod(0o755)
+
+
 @pytest.mark.parametrize('damage', [lambda b: b[:-1], lambda b: b'', lambda b: b'x' * len(b)])
 def test_damaged_index_is_replaced(builds, damage):
     source, open_index = builds
@@ -101,6 +123,9 @@ def test_read_only_folder(builds, tmp_path, monkeypatch):
         source.parent.chmod(0o755)
 
 
+_flock = fcntl.flock
+
+
 def _rank(folder, barrier, queue):
     def build():
         with open(folder / 'builds', 'a') as file:
@@ -112,7 +137,16 @@ def _rank(folder, barrier, queue):
     queue.put(int(cached_arrays([folder / 'source'], 'index', build)['x'].sum()))
 
 
-def test_ranks_that_start_at_once_build_once(tmp_path):
+def _nfs(descriptor, operation):
+    """As flock(2) says: "the emulated flock requires the file to be opened for writing"."""
+    if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    _flock(descriptor, operation)
+
+
+@pytest.mark.parametrize('flock', [_flock, _nfs])
+def test_ranks_that_start_at_once_build_once(tmp_path, monkeypatch, flock):
+    monkeypatch.setattr(fcntl, 'flock', flock)
     (tmp_path / 'source').write_bytes(b'one')
     context = multiprocessing.get_context('fork')
     barrier, queue = context.Barrier(4), context.Queue()
@@ -124,6 +158,17 @@ def test_ranks_that_start_at_once_build_once(tmp_path):
         rank.join()
     assert (tmp_path / 'builds').read_text() == 'x'
     assert sorted(os.listdir(tmp_path)) == ['builds', 'index', 'source']
+
+
+def _no_locks(descriptor, operation):
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+
+def test_no_locks_anywhere(builds, monkeypatch):
+    source, open_index = builds
+    monkeypatch.setattr(fcntl, 'flock', _no_locks)
+    assert open_index() == (b'one', 1)
+    assert sorted(os.listdir(source.parent)) == ['index', 'source']
 
 
 def test_interrupted_write_leaves_nothing(tmp_path):
