@@ -74,13 +74,13 @@ def _name(samples: list[dict]) -> str:
 class ExpressionMetric(BaseMetric):
     """Counts pixels per expression under one or several protocols in one evaluation pass.
 
+    Ranks send their entries through the process group, so that they need no folder in common.
+
     Args:
         protocols: Names, records or dicts, see :func:`~.protocols.get_protocols`.
         out_file: Also write the binary predictions of the *first* protocol to this JSON file,
             ``{sent_id: {"size": [h, w], "counts": "<COCO RLE>"}}``.
-        collect_device: 'cpu' (needs a file system shared by all ranks) or 'gpu'.
         prefix: Replaces the default prefix of the metric keys.
-        collect_dir: Shared folder of 'cpu' collection.
     """
 
     def __init__(
@@ -88,11 +88,10 @@ class ExpressionMetric(BaseMetric):
         protocols: ProtocolLike | Sequence[ProtocolLike] = 'original',
         *,
         out_file: str | None = None,
-        collect_device: str = 'cpu',
         prefix: str | None = None,
-        collect_dir: str | None = None,
     ) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
+        # MMEngine's name for "through the process group", be it NCCL or gloo; 'cpu' means files.
+        super().__init__(collect_device='gpu', prefix=prefix)
         self.protocols = get_protocols(protocols)
         if out_file is not None and not str(out_file).endswith('.json'):
             raise ValueError(f'out_file must end with .json, got {out_file!r}')

@@ -27,9 +27,7 @@ class GRESMetric(ExpressionMetric):
             fewer pixels than this, at the protocol's size. None: the model decides, each data
             sample has a bool ``pred_no_target``.
         out_file: See :class:`ExpressionMetric`.
-        collect_device: See :class:`ExpressionMetric`.
         prefix: See :class:`ExpressionMetric`.
-        collect_dir: See :class:`ExpressionMetric`.
     """
 
     default_prefix = 'gres'
@@ -40,17 +38,9 @@ class GRESMetric(ExpressionMetric):
         *,
         area_threshold: int | None = 50,
         out_file: str | None = None,
-        collect_device: str = 'cpu',
         prefix: str | None = None,
-        collect_dir: str | None = None,
     ) -> None:
-        super().__init__(
-            protocols,
-            out_file=out_file,
-            collect_device=collect_device,
-            prefix=prefix,
-            collect_dir=collect_dir,
-        )
+        super().__init__(protocols, out_file=out_file, prefix=prefix)
         self.area_threshold = area_threshold
 
     @property
