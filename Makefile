@@ -1,8 +1,10 @@
 # Two commands, each from nothing: `make demo` trains, tests and draws; `make test` checks.
+# `make test-onedl` runs the tests on OneDL's forks of the OpenMMLab packages, in a venv of its own.
 
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
+STACK := lite
 STAMP := $(VENV)/.installed
 
 # Two OpenMP threads beside another busy process are ten times slower than one.
@@ -14,7 +16,7 @@ export UV_FIND_LINKS := $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS))
 # Without bytecode every start costs twice the time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test
+.PHONY: demo test test-onedl pytest
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -26,9 +28,15 @@ test: $(STAMP)
 	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
 	$(VENV)/bin/pytest -n 2 --dist loadfile
 
+test-onedl:
+	$(MAKE) pytest VENV=.venv-onedl STACK=onedl
+
+pytest: $(STAMP)
+	$(VENV)/bin/pytest -n 2 --dist loadfile
+
 $(STAMP): setup.py pyproject.toml $(wildcard requirements/*.txt)
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	test -x $(VENV)/bin/uv || $(VENV)/bin/python -m pip install --quiet uv
 	VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install \
-		-r requirements/cpu.txt -r requirements/tests.txt -e .
+		-r requirements/$(STACK).txt -r requirements/cpu.txt -r requirements/tests.txt -e .
 	touch $@

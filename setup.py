@@ -82,6 +82,7 @@ setup(
     install_requires=_requirements('runtime'),
     extras_require={
         'lite': _requirements('lite'),
+        'onedl': _requirements('onedl'),
         'mim': _requirements('mminstall'),
         'mmpretrain': _requirements('optional'),
         'tests': _requirements('tests'),

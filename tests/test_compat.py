@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import collections
+import functools
+import http.server
+import importlib.metadata
 import os
 import pickle
 import subprocess
 import sys
+import threading
 import types
 
 import numpy as np
@@ -15,6 +19,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 
 from mmseg_aml import compat
+from mmseg_aml.compat import versions
 from mmseg_aml.engine.checkpoints import CheckpointError, read_checkpoint
 
 
@@ -23,24 +28,56 @@ from mmseg_aml.engine.checkpoints import CheckpointError, read_checkpoint
     [('2.13.0+cpu', (2, 13, 0)), ('2.0.0rc4', (2, 0, 0)), ('1.2', (1, 2)), ('dev', ())],
 )
 def test_version_tuple(text, numbers):
-    assert compat.version_tuple(text) == numbers
+    assert versions.version_tuple(text) == numbers
 
 
 @pytest.mark.parametrize(
-    ('name', 'version', 'message'),
+    ('stack', 'name', 'version', 'message'),
     [
-        ('mmcv', '2.2.0', r'needs mmcv>=2.0.0,<2.2.0, but 2.2.0 is installed: pip install .*lite'),
-        ('mmcv', '1.7.0', r'but 1.7.0 is installed'),
-        ('torch', '1.13.1', r'needs torch>=2.6, but 1.13.1 is installed: see https'),
-        ('mmseg', '0.30.0', r'needs mmseg>=1.2.0,<2.0'),
-        ('mmengine', '0.7.0', r'needs mmengine>=0.10.3,<1.0'),
+        ('', 'mmcv', '2.2.0', r'needs mmcv>=2.0.0,<2.2.0, but 2.2.0 is .*: pip install .*lite'),
+        ('', 'mmcv', '1.7.0', r'but 1.7.0 is installed'),
+        ('', 'torch', '1.13.1', r'needs torch>=2.6, but 1.13.1 is installed: see https'),
+        ('', 'mmseg', '0.30.0', r'needs mmseg>=1.2.0,<2.0'),
+        ('', 'mmengine', '0.7.0', r'needs mmengine>=0.10.3,<1.0'),
+        ('onedl-', 'mmcv', '2.1.0', r'needs mmcv>=2.3.6,<2.4, but 2.1.0 .*: pip install onedl-mm'),
+        ('onedl-', 'mmengine', '0.10.7', r'needs mmengine>=0.10.12,<0.11, but 0.10.7'),
+        ('onedl-', 'mmseg', '1.2.2', r'needs mmseg>=1.4.2,<1.5, but 1.2.2'),
     ],
 )
-def test_versions_out_of_range(monkeypatch, name, version, message):
-    real = compat._version_of
-    monkeypatch.setattr(compat, '_version_of', lambda n: version if n == name else real(n))
+def test_versions_out_of_range(monkeypatch, stack, name, version, message):
+    installed(monkeypatch, f'{stack}mmengine', f'{stack}mmcv', f'{stack}mmsegmentation')
+    good = {'torch': '2.6', 'mmengine': '0.10.12', 'mmcv': '2.1.0', 'mmseg': '1.4.2'}
+    good['mmcv'] = '2.3.6' if stack else '2.1.0'
+    monkeypatch.setattr(versions, '_version_of', lambda n: version if n == name else good[n])
     with pytest.raises(ImportError, match=message):
-        compat.check_versions()
+        versions.check_versions()
+
+
+def installed(monkeypatch, *names: str) -> None:
+    """Let the environment hold these distributions."""
+    found = [types.SimpleNamespace(metadata={'Name': name}) for name in names]
+    monkeypatch.setattr(importlib.metadata, 'distributions', lambda: iter(found))
+
+
+@pytest.mark.parametrize(
+    ('names', 'stack'),
+    [
+        (['mmengine', 'mmcv-lite', 'mmsegmentation', 'mmpretrain'], versions.OPENMMLAB),
+        (['mmengine-lite', 'mmcv', 'mmsegmentation'], versions.OPENMMLAB),
+        (['onedl_mmengine', 'onedl-mmcv-cu128-torch2-8', 'onedl-mmsegmentation'], versions.ONEDL),
+        ([], versions.OPENMMLAB),
+    ],
+)
+def test_the_lineage_that_is_installed(monkeypatch, names, stack):
+    installed(monkeypatch, *names)
+    assert versions.installed_stack() is stack
+
+
+def test_mixed_lineages_are_refused(monkeypatch):
+    installed(monkeypatch, 'mmengine', 'mmcv-lite', 'onedl-mmsegmentation')
+    mend = 'pip uninstall mmcv-lite mmengine onedl-mmsegmentation; then pip install mmengine=='
+    with pytest.raises(ImportError, match=mend):
+        versions.check_versions()
 
 
 def test_missing_package_names_the_command(tmp_path):
@@ -53,7 +90,9 @@ def test_missing_package_names_the_command(tmp_path):
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.returncode
-    assert 'needs mmseg>=1.2.0,<2.0, which is missing: pip install mmengine' in done.stderr
+    lowest, too_new = versions.installed_stack().ranges['mmseg']
+    wanted = f'needs mmseg>={lowest},<{too_new}, which is missing: pip install'
+    assert wanted in done.stderr
 
 
 def test_ops_import_and_explain_themselves():
@@ -138,6 +177,46 @@ def test_bare_hostile_pickle(tmp_path):
     assert not marker.exists()
 
 
+@pytest.fixture()
+def served(tmp_path):
+    """Address of an HTTP server of ``tmp_path`` on this machine."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args) -> None:
+            pass
+
+    handler = functools.partial(Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f'http://127.0.0.1:{server.server_port}'
+        server.shutdown()
+
+
+def test_checkpoints_of_an_address(served, tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    monkeypatch.setenv('MMENGINE_HOME', str(tmp_path / 'cache'))
+    marker = tmp_path / 'ran'
+    torch.save(mmengine_content(), tmp_path / 'good.pth')
+    assert read_checkpoint(f'{served}/good.pth')['array'].tolist() == [0, 1, 2]
+    torch.save({'x': Reduce(os.system, f'touch {marker}')}, tmp_path / 'hostile.pth')
+    with pytest.raises(CheckpointError, match='holds objects that may run code'):
+        read_checkpoint(f'{served}/hostile.pth')
+    assert not marker.exists()
+
+
+def test_the_allow_list_stays(tmp_path):
+    """Reading through MMEngine, good and refused, changes nothing for the next one."""
+    good, hostile = tmp_path / 'good.pth', tmp_path / 'hostile.pth'
+    torch.save(mmengine_content(), good)
+    torch.save({'x': Reduce(os.getcwd)}, hostile)
+    before = torch.serialization.get_safe_globals()
+    read_checkpoint(good)
+    with pytest.raises(CheckpointError):
+        read_checkpoint(hostile)
+    assert torch.serialization.get_safe_globals() == before
+    assert torch.load(good)['array'].tolist() == [0, 1, 2]
+
+
 def test_message_of_a_missing_checkpoint(tmp_path):
     (tmp_path / 'epoch_1.pth').touch()
     with pytest.raises(FileNotFoundError, match="in its folder: \\['epoch_1.pth'\\]"):
@@ -172,7 +251,7 @@ sys.modules['loaded_marker'] = sys
 import mmpretrain.utils.dependency as dependency
 assert dependency.WITH_MULTIMODAL is False
 dependency.WITH_MULTIMODAL = True  # as if it had been imported before mmseg_aml
-mmseg_aml.compat.allow_mmpretrain_with_transformers5()
+mmseg_aml.compat.mmpretrain.allow_mmpretrain_with_transformers5()
 print(dependency.WITH_MULTIMODAL)
 """
     assert python(fake_mmpretrain, code) == 'False'

@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from mmseg_aml.compat.versions import ONEDL, OPENMMLAB
 
 PARTS = ('mmseg_aml', 'configs', 'tools', 'requirements')
 FILES = ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'LICENSE', 'README.md', 'model-index.yml')
@@ -127,14 +131,22 @@ def test_model_index_is_up_to_date(root):
         module.model_entry(root / 'configs' / 'x' / 'nameless.py', 'x')
 
 
+def required(root: Path, file: str) -> list[Requirement]:
+    lines = (root / 'requirements' / f'{file}.txt').read_text().splitlines()
+    stripped = [line.split('#')[0].strip() for line in lines]
+    return [Requirement(line) for line in stripped if line and not line.startswith('-')]
+
+
 def test_constraints_cover_what_is_tested(root):
     """Each package that `make` installs by name has a tested version."""
-    from packaging.requirements import Requirement
+    files = ('cpu', 'lite', 'onedl', 'runtime', 'tests')
+    installed = {requirement.name for file in files for requirement in required(root, file)}
+    assert installed <= {requirement.name for requirement in required(root, 'constraints')}
 
-    def names(file: str) -> set[str]:
-        lines = (root / 'requirements' / file).read_text().splitlines()
-        stripped = [line.split('#')[0].strip() for line in lines]
-        return {Requirement(line).name for line in stripped if line and not line.startswith('-')}
 
-    installed = names('cpu.txt') | names('lite.txt') | names('runtime.txt') | names('tests.txt')
-    assert installed <= names('constraints.txt')
+@pytest.mark.parametrize(
+    ('file', 'stack'), [('lite', OPENMMLAB), ('mminstall', OPENMMLAB), ('onedl', ONEDL)]
+)
+def test_the_version_check_accepts_what_is_installed(root, file, stack):
+    accepted = [SpecifierSet(f'>={lowest},<{new}') for lowest, new in stack.ranges.values()]
+    assert [requirement.specifier for requirement in required(root, file)] == accepted

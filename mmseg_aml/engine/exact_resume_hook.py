@@ -46,12 +46,13 @@ class _ResumedSampler(Sampler):
 class _AlreadySkipped:
     """A loop's data iterator whose first ``count`` draws load nothing.
 
-    ``IterBasedTrainLoop`` draws and drops every batch of the past; its sampler has skipped them.
+    ``IterBasedTrainLoop`` draws and drops every batch of the past, or asks an iterator that can to
+    ``skip_iter`` (or not even that, ``fast_forward_on_resume``); the sampler has skipped them.
     """
 
     def __init__(self, iterator: Any, count: int) -> None:
         self.iterator = iterator
-        self.count = count
+        self.count = 0 if hasattr(iterator, 'skip_iter') else count
 
     def __iter__(self) -> _AlreadySkipped:
         return self
@@ -61,6 +62,9 @@ class _AlreadySkipped:
             self.count -= 1
             return None
         return next(self.iterator)
+
+    def skip_iter(self, count: int) -> None:
+        """Nothing: the past is skipped."""
 
 
 @HOOKS.register_module()
