@@ -85,6 +85,8 @@ setup(
         'onedl': _requirements('onedl'),
         'mim': _requirements('mminstall'),
         'mmpretrain': _requirements('optional'),
+        'peft': _requirements('peft'),
+        'timm': _requirements('timm'),
         'tests': _requirements('tests'),
     },
     zip_safe=False,

@@ -31,6 +31,23 @@ TINY_BERT = dict(
     hidden_dropout_prob=0.0,
     attention_probs_dropout_prob=0.0,
 )
+SHALLOW_VIT = dict(hidden_size=768, num_hidden_layers=4, num_attention_heads=12, image_size=56)
+# Hub name -> settings of the same widths with few layers.
+TOWERS = {
+    'facebook/dinov2-base': dict(SHALLOW_VIT, model_type='dinov2', patch_size=14, mlp_ratio=1),
+    'google/siglip2-base-patch16-384': dict(
+        SHALLOW_VIT, model_type='siglip_vision_model', patch_size=16, intermediate_size=64
+    ),
+    'facebook/convnextv2-base-22k-384': dict(
+        model_type='convnextv2', hidden_sizes=[128, 256, 512, 1024], depths=[1] * 4
+    ),
+}
+TEXT_TOWERS = {
+    'google/siglip2-base-patch16-384': dict(
+        TINY_BERT, model_type='siglip_text_model', max_position_embeddings=64
+    ),
+    'FacebookAI/xlm-roberta-base': dict(TINY_BERT, model_type='xlm-roberta'),
+}
 
 
 def name_of(path: Path) -> str:
@@ -46,9 +63,12 @@ def shrink(model: dict) -> dict:
         backbone['drop_path_rate'] = 0.0
     if 'num_layers' in backbone:
         backbone['num_layers'] = [1] * 4
+    if backbone['type'] == 'mmseg_aml.HFBackbone':
+        backbone['config'] = TOWERS[backbone.pop('name')]
+        backbone.pop('out_indices', None)
+        backbone.get('adapter', {}).pop('save_base', None)  # needs weights to read
     if text.get('config') is None:
-        text.pop('name', None)
-        text.update(tokenizer='tiny', config=TINY_BERT)
+        text.update(tokenizer='tiny', config=TEXT_TOWERS.get(text.pop('name', None), TINY_BERT))
     return model
 
 

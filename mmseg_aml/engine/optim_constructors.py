@@ -26,6 +26,8 @@ class GroupRule:
     name: Shown in the log. pattern: regular expression, searched in the parameter name.
     lr_mult, decay_mult: factors on the optimizer's ``lr`` and ``weight_decay``; they do not
     influence each other. frozen: leave these parameters out of the optimizer.
+    layer_decay: a further factor on ``lr`` for every layer between a parameter and the end of
+    its tower (BEiT, arXiv 2106.08254): the group is split into one per :func:`layer_depth`.
     """
 
     name: str
@@ -33,6 +35,7 @@ class GroupRule:
     lr_mult: float = 1.0
     decay_mult: float = 1.0
     frozen: bool = False
+    layer_decay: float = 1.0
 
 
 DEFAULT_RULES = (
@@ -44,6 +47,27 @@ DEFAULT_RULES = (
     GroupRule('rest', ''),
 )
 """Pretrained text and vision towers at a tenth of the rate; norms and tables undecayed."""
+
+
+_LAYER = re.compile(r'\b(?:layers?|blocks?|stages?|resblocks|h)[._]?(\d+)')
+
+
+def layer_depth(names: Iterable[str]) -> dict[str, int]:
+    """How many layers lie between each parameter and the end of its tower.
+
+    A layer is what the numbers in a name say (``encoder.layer.3``, ``stages_2.blocks.0``,
+    ``layers.1.blocks.5``), in their order. Parameters without a number count as before the first
+    layer (embeddings, patches), final norms and heads as after the last one.
+    """
+    keys = {name: tuple(int(n) for n in _LAYER.findall(name)) for name in names}
+    order = {key: i + 1 for i, key in enumerate(sorted({k for k in keys.values() if k}))}
+    last = len(order) + 1
+    after = re.compile(r'(^|[._])(layer_?norm|norm|post_layernorm|head|fc_norm)\.[^.]*$')
+    depth = {}
+    for name, key in keys.items():
+        at = order[key] if key else (last if after.search(name) else 0)
+        depth[name] = last - at
+    return depth
 
 
 def assign_groups(names: Iterable[str], rules: Sequence[GroupRule]) -> dict[str, GroupRule]:
@@ -81,7 +105,7 @@ class RISOptimWrapperConstructor:
         optim_wrapper_cfg: ``optimizer`` (with ``lr`` and ``weight_decay``), ``type`` and
             arguments of the wrapper, as in MMEngine.
         paramwise_cfg: ``dict(rules=[dict(name=..., pattern=..., lr_mult=1, decay_mult=1,
-            frozen=False), ...])``, the fields of :class:`GroupRule`.
+            frozen=False, layer_decay=1), ...])``, the fields of :class:`GroupRule`.
             Default: :data:`DEFAULT_RULES`.
 
     Raises:
@@ -118,20 +142,40 @@ class RISOptimWrapperConstructor:
         assigned = assign_groups(params, self.rules)
         groups = []
         for rule in self.rules:
-            members = [params[name] for name, its_rule in assigned.items() if its_rule is rule]
+            names = [name for name, its_rule in assigned.items() if its_rule is rule]
             group = dict(
                 name=rule.name,
-                params=members,
+                params=[params[name] for name in names],
                 lr=self.optimizer_cfg['lr'] * rule.lr_mult,
                 weight_decay=self.optimizer_cfg['weight_decay'] * rule.decay_mult,
             )
             _log_group(group, rule)
             if rule.frozen and freeze:
-                for param in members:
-                    param.requires_grad_(False)
-            if members and not rule.frozen:
-                groups.append(group)
+                for name in names:
+                    params[name].requires_grad_(False)
+            if names and not rule.frozen:
+                groups += _by_layer(group, names, params, rule)
         return groups
+
+
+def _by_layer(
+    group: dict[str, Any], names: list[str], params: dict[str, nn.Parameter], rule: GroupRule
+) -> list[dict[str, Any]]:
+    """The group, or with ``layer_decay`` one for every layer, the deepest first."""
+    if rule.layer_decay == 1.0:
+        return [group]
+    # Depth is that of the whole tower: its norms are often another group than its weights.
+    tower = {name.split('.', 1)[0] for name in names}
+    depth = layer_depth(name for name in params if name.split('.', 1)[0] in tower)
+    return [
+        dict(
+            group,
+            name=f'{rule.name}_{level}',
+            params=[params[name] for name in names if depth[name] == level],
+            lr=group['lr'] * rule.layer_decay**level,
+        )
+        for level in sorted({depth[name] for name in names}, reverse=True)
+    ]
 
 
 def _parse_rules(paramwise_cfg: dict[str, Any] | None) -> tuple[GroupRule, ...]:

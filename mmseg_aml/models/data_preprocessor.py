@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..registry import MODELS
 from ..structures import ExpressionGroup
+from .backbones.normalization import IMAGENET, Normalization
 
 IGNORED = 255
 
@@ -45,8 +46,9 @@ class TextImageDataPreprocessor(BaseDataPreprocessor):
     ``img_shape`` stays the size of the image without padding.
 
     Args:
-        mean: Mean of the R, G, B channels in 0..255. Defaults to ImageNet's.
-        std: Standard deviation of the R, G, B channels in 0..255. Defaults to ImageNet's.
+        mean: Mean of the R, G, B channels in 0..255. Default: what the weights of the backbone
+            record, else ImageNet's. A value that contradicts the record is refused.
+        std: Standard deviation of the R, G, B channels in 0..255, likewise.
         size: Pad every batch to this (H, W). Default: the largest image of the batch.
         size_divisor: Pad to multiples of this.
     """
@@ -57,17 +59,24 @@ class TextImageDataPreprocessor(BaseDataPreprocessor):
     def __init__(
         self,
         *,
-        mean: Sequence[float] = (123.675, 116.28, 103.53),
-        std: Sequence[float] = (58.395, 57.12, 57.375),
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
         size: tuple[int, int] | None = None,
         size_divisor: int = 1,
         non_blocking: bool = False,
     ) -> None:
         super().__init__(non_blocking=non_blocking)
-        self.register_buffer('mean', torch.tensor(mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer('std', torch.tensor(std).view(-1, 1, 1), persistent=False)
+        if (mean is None) != (std is None):
+            raise ValueError('data_preprocessor needs both mean and std, or neither')
+        self.given = Normalization(tuple(mean), tuple(std)) if mean and std else None
+        self.normalise_by(self.given or IMAGENET)
         self.size = size
         self.size_divisor = size_divisor
+
+    def normalise_by(self, colours: Normalization) -> None:
+        """Sets mean and standard deviation; buffers that no checkpoint holds."""
+        for name, values in colours._asdict().items():
+            self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         """Makes ``inputs`` (B, 3, H, W) float and a list of E data samples.

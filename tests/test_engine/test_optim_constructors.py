@@ -5,7 +5,12 @@ import torch
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
-from mmseg_aml.engine.optim_constructors import DEFAULT_RULES, GroupRule, assign_groups
+from mmseg_aml.engine.optim_constructors import (
+    DEFAULT_RULES,
+    GroupRule,
+    assign_groups,
+    layer_depth,
+)
 
 OPTIMIZER = dict(type='AdamW', lr=1e-4, weight_decay=1e-2)
 
@@ -152,3 +157,44 @@ def test_unknown_paramwise_key_and_missing_rate():
         constructor(dict(optimizer=OPTIMIZER), dict(custom_keys={}))
     with pytest.raises(ValueError, match='weight_decay'):
         constructor(dict(optimizer=dict(type='AdamW', lr=1.0)))
+
+
+def test_layer_depth_by_the_names_of_several_libraries():
+    names = [
+        'backbone.model.embeddings.patch.weight',
+        'backbone.model.encoder.layer.0.norm1.weight',
+        'backbone.model.encoder.layer.1.fc1.weight',
+        'backbone.model.layernorm.weight',
+    ]
+    assert list(layer_depth(names).values()) == [3, 2, 1, 0]
+    staged = ['stem.weight', 'stages_0.blocks.0.a', 'stages_0.blocks.1.a', 'stages_1.blocks.0.a']
+    assert list(layer_depth(staged).values()) == [4, 3, 2, 1]
+
+
+def test_layer_decay_splits_a_group_by_depth():
+    class Deep(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embeddings = nn.Linear(4, 4)
+            self.layer = nn.ModuleList(Tower() for _ in range(2))
+
+    model = nn.Module()
+    model.backbone, model.decode_head = Deep(), Tower()
+    rules = [
+        dict(name='norm', pattern=r'^backbone\..*norm', decay_mult=0, layer_decay=0.5),
+        dict(name='vision', pattern='^backbone', lr_mult=0.1, layer_decay=0.5),
+        dict(name='rest', pattern=''),
+    ]
+    groups = settings(build(model, rules))
+    rates = {name: values[0] for name, values in groups.items()}
+    assert rates == pytest.approx(
+        {
+            # Layer 1 is one step from the end of the tower, layer 0 two, embeddings three.
+            'norm_2': 1e-4 * 0.25,
+            'norm_1': 1e-4 * 0.5,
+            'vision_3': 1e-5 * 0.125,
+            'vision_2': 1e-5 * 0.25,
+            'vision_1': 1e-5 * 0.5,
+            'rest': 1e-4,
+        }
+    )

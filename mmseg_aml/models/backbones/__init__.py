@@ -1,2 +1,4 @@
+from .hf_backbone import HFBackbone  # noqa: F401
 from .lavt_swin import LAVTSwinTransformer  # noqa: F401
 from .swin import SwinTransformer  # noqa: F401
+from .timm_backbone import TimmBackbone  # noqa: F401

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from ...registry import MODELS
 from ...structures import TextFeatures, TextImageFeatures, TextTokens
+from ..backbones.normalization import agree
+from ..data_preprocessor import TextImageDataPreprocessor
 
 Levels = tuple[Tensor, ...]
 
@@ -77,6 +79,9 @@ class TextImageSegmentor(BaseSegmentor):
         self.train_cfg = train_cfg
         self.test_cfg = test_cfg or {}
         self._check_text_is_read()
+        if isinstance(self.data_preprocessor, TextImageDataPreprocessor):
+            preprocessor = self.data_preprocessor
+            preprocessor.normalise_by(agree(preprocessor.given, self.backbone))
         if self.test_cfg.get('with_maps') and not hasattr(self.decode_head, 'maps'):
             raise ValueError(
                 f'{type(self.decode_head).__name__} has no maps to show: drop test_cfg.with_maps'

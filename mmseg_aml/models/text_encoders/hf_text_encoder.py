@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Callable, TypeVar
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
-from torch import Tensor
 
 from ...registry import MODELS
 from ...structures import TextFeatures, TextTokens
+from ..adapters import add_adapter, load_base
+from ..hugging_face import checkpoint_activations, fetch
+from .pooling import pooling_of
 
-T = TypeVar('T')
 ASSETS = Path(__file__).resolve().parents[2] / 'assets'
 
 
 @MODELS.register_module()
 class HFTextEncoder(BaseModule):
-    """BERT, RoBERTa, CLIP-text or another encoder of ``transformers``.
+    """A text tower of ``transformers`` by name, in any language.
+
+    Encoders (BERT, RoBERTa, XLM-R, DeBERTa, E5, MiniLM, KLUE-BERT, ...), the text half of CLIP
+    and SigLIP, the encoder of T5 and mT5, and causal language models (GPT-2, Llama, Qwen,
+    Gemma: their last hidden states). ``sentence`` is pooled as the model was trained:
+    :func:`mmseg_aml.models.text_encoders.pooling.pooling_of`.
 
     The architecture comes from ``name`` (hub name or local folder) or from ``config``;
     pretrained weights are read in ``init_weights``, so a model that is going to load a
@@ -37,9 +44,12 @@ class HFTextEncoder(BaseModule):
         truncation: ``'special'`` keeps the closing special token of a sentence that is too
             long; ``'cut'`` keeps the first ``max_length`` ids, as LAVT and CARIS do.
         frozen: No gradient, always in eval mode.
+        with_cp: Activation checkpointing (non-reentrant).
+        adapter: LoRA and friends; see :func:`mmseg_aml.models.adapters.add_adapter`.
 
     Raises:
-        ValueError: Neither ``name`` nor ``config`` given, or an unknown ``truncation``.
+        ValueError: Neither ``name`` nor ``config`` given, an unknown ``truncation``, ``frozen``
+            together with ``adapter``, or SigLIP at another length than it was trained at.
         OSError: The model is neither on disk nor reachable; says how to fetch it.
     """
 
@@ -52,6 +62,8 @@ class HFTextEncoder(BaseModule):
         tokenizer: str | None = None,
         truncation: str = 'special',
         frozen: bool = False,
+        with_cp: bool = False,
+        adapter: dict[str, Any] | None = None,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -59,16 +71,34 @@ class HFTextEncoder(BaseModule):
             raise ValueError('HFTextEncoder needs a name, or a config and a tokenizer')
         if truncation not in ('special', 'cut'):
             raise ValueError(f"truncation must be 'special' or 'cut', got {truncation!r}")
+        if frozen and adapter:
+            raise ValueError('an adapter freezes the tower under it: drop frozen=True')
         self.name = None if config is not None else name
         self.max_length = max_length
         self.truncation = truncation
         self.frozen = frozen
         self.tokenizer = load_tokenizer(tokenizer or str(name))
-        self.model = build_text_model(name, config, len(self.tokenizer))
+        self.model: Any = build_text_model(name, config, len(self.tokenizer))
+        self.pool = pooling_of(self.name, self.model.config)
+        self.reads_padding = self.model.config.model_type == 'siglip_text_model'
+        if self.reads_padding:
+            self._check_length(self.model.config.max_position_embeddings)
         self.out_channels: int = self.model.config.hidden_size
         self._told_truncation = False
+        if with_cp:
+            checkpoint_activations(self.model, 'HFTextEncoder')
+        if adapter:
+            add_adapter(self, 'model', adapter)
         if frozen:
             self.model.requires_grad_(False).eval()
+
+    def _check_length(self, trained: int) -> None:
+        if self.max_length != trained:
+            raise ValueError(
+                'SigLIP reads its padding: it was trained on sentences padded to '
+                f'{trained} tokens, so set model.text_encoder.max_length={trained} '
+                f'(got {self.max_length})'
+            )
 
     def init_weights(self) -> None:
         """Reads the pretrained weights, unless the encoder was built from ``config``."""
@@ -76,9 +106,9 @@ class HFTextEncoder(BaseModule):
             name = self.name
             pretrained = fetch(
                 name,
-                lambda: type(self.model).from_pretrained(name, **_no_pooler(self.model.config)),
+                lambda: type(self.model).from_pretrained(name, **_loading(self.model.config)),
             )
-            self.model.load_state_dict(pretrained.state_dict())
+            load_base(self.model, pretrained.state_dict())
         self._is_init = True
 
     def train(self, mode: bool = True) -> HFTextEncoder:
@@ -115,15 +145,12 @@ class HFTextEncoder(BaseModule):
         self._told_truncation = True
 
     def forward(self, tokens: TextTokens) -> TextFeatures:
-        """Encodes E sentences to tokens (E, L, C) and sentence (E, C).
-
-        ``sentence`` is the first position ([CLS]); for CLIP the closing token.
-        """
+        """Encodes E sentences to tokens (E, L, C) and sentence (E, C)."""
+        attended = None if self.reads_padding else tokens.mask.long()
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            output = self.model(input_ids=tokens.ids, attention_mask=tokens.mask.long())
-        hidden: Tensor = output.last_hidden_state
-        pooled = output.pooler_output if self.model.config.model_type == 'clip_text_model' else None
-        return TextFeatures(hidden, tokens.mask, hidden[:, 0] if pooled is None else pooled)
+            output = self.model(input_ids=tokens.ids, attention_mask=attended)
+            sentence = self.pool(output, tokens.mask)
+        return TextFeatures(output.last_hidden_state, tokens.mask, sentence)
 
 
 def load_tokenizer(name: str) -> Any:
@@ -135,39 +162,57 @@ def load_tokenizer(name: str) -> Any:
 
 
 def build_text_model(name: str | None, config: dict[str, Any] | None, vocab_size: int) -> Any:
-    """An untrained network of ``transformers`` without pooler, from ``config`` or ``name``."""
-    from transformers import AutoConfig, AutoModel, CLIPTextConfig, CLIPTextModel
+    """An untrained network of ``transformers`` without idle parts, from ``config`` or ``name``."""
+    from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding
 
     if config is not None:
-        config = {'vocab_size': vocab_size, **config}
-        # The AutoConfig of older transformers does not know CLIP's text tower by itself.
-        clip = config['model_type'] == 'clip_text_model'
-        settings: Any = CLIPTextConfig(**config) if clip else AutoConfig.for_model(**config)
+        settings = _settings_of({'vocab_size': vocab_size, **config})
     else:
         source = str(name)
         settings = fetch(source, lambda: AutoConfig.from_pretrained(source))
     settings = getattr(settings, 'text_config', settings)
-    if settings.model_type == 'clip_text_model':
-        return CLIPTextModel(settings)
+    tower = _tower(settings.model_type)
+    if tower is not None:
+        model = tower(settings)
+        if settings.model_type == 'siglip_text_model':
+            model.get_submodule(_head_of(model)).requires_grad_(False)  # read by `sentence` alone
+        return model
+    if settings.is_encoder_decoder:
+        return AutoModelForTextEncoding.from_config(settings)
     return AutoModel.from_config(settings, **_no_pooler(settings))
 
 
-def _no_pooler(config: Any) -> dict[str, Any]:
-    return {'add_pooling_layer': False} if config.model_type in ('bert', 'roberta') else {}
+def _settings_of(config: dict[str, Any]) -> Any:
+    from transformers import AutoConfig, CLIPTextConfig, SiglipTextConfig
+
+    # The AutoConfig of older transformers does not know these two by themselves.
+    own = {'clip_text_model': CLIPTextConfig, 'siglip_text_model': SiglipTextConfig}
+    kind = own.get(config['model_type'])
+    return AutoConfig.for_model(**config) if kind is None else kind(**config)
 
 
-def fetch(name: str, load: Callable[[], T]) -> T:
-    """Runs ``load``; if ``name`` is not to be had, says how to get it.
+def _tower(model_type: str) -> Any:
+    from transformers import CLIPTextModel, SiglipTextModel
 
-    Raises:
-        OSError: With the command that fetches the files and what to set then.
-    """
-    try:
-        return load()
-    except (OSError, ValueError) as error:
-        raise OSError(
-            f'the text model {name!r} is neither a complete local folder nor in the Hugging Face '
-            f'cache, and could not be downloaded. On a machine with internet run '
-            f'`hf download {name} --local-dir {Path(name).name}`, copy the folder here and set '
-            f'model.text_encoder.name (and .tokenizer, if set) to its path.'
-        ) from error
+    towers = {'clip_text_model': CLIPTextModel, 'siglip_text_model': SiglipTextModel}
+    return towers.get(model_type)
+
+
+def _head_of(model: Any) -> str:
+    return next(n for n, _ in model.named_modules() if n.split('.')[-1] == 'head')
+
+
+def _no_pooler(settings: Any) -> dict[str, Any]:
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING
+
+    model = MODEL_MAPPING[type(settings)]
+    takes = inspect.signature(model.__init__).parameters
+    return {'add_pooling_layer': False} if 'add_pooling_layer' in takes else {}
+
+
+def _loading(settings: Any) -> dict[str, Any]:
+    """Arguments of ``from_pretrained`` that rebuild what :func:`build_text_model` built."""
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING
+
+    plain = _tower(settings.model_type) is None and not settings.is_encoder_decoder
+    return _no_pooler(settings) if plain and type(settings) in MODEL_MAPPING else {}
