@@ -11,7 +11,7 @@ from mmengine.dataset import Compose
 from torch.utils.data import Dataset
 
 from ..registry import DATASETS
-from .refer import LAYOUTS, ReferError, ReferIndex, ReferLayout
+from .refer import ReferError, ReferIndex, default_image_dir
 
 CLASSES = ('background', 'referred object')
 PALETTE = [[0, 0, 0], [220, 20, 60]]
@@ -43,7 +43,8 @@ class RefCOCODataset(Dataset):
         split_by: Author of the splits (``unc``, ``umd``, ``google``, ...); by default the
             usual one of the data set.
         image_dir: Folder of the images, absolute or relative to ``data_root``; by default
-            the data set's own (``images/train2014`` for the COCO-based ones).
+            the data set's own (``images/train2014`` for the COCO-based ones), and for
+            one's own :func:`~mmseg_aml.datasets.refer_files.default_image_dir`.
         text: ``sent`` (cleaned; CARIS, CRIS, LISA) or ``raw`` (LAVT, ReLA).
         sampling: What a training item is. ``ref``: one ref with one random sentence (LAVT,
             CARIS); ``sentence``: one sentence (ReLA); ``image``: one image with up to
@@ -182,8 +183,7 @@ def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
 
 
 def _image_folder(data_root: str, dataset: str, image_dir: str | None) -> Path:
-    default = LAYOUTS.get(dataset, ReferLayout('unc', 'images/train2014')).image_dir
-    folder = Path(data_root) / (image_dir or default)
+    folder = Path(data_root) / (image_dir or default_image_dir(data_root, dataset))
     if not folder.is_dir():
         raise FileNotFoundError(
             f'the image folder {folder} does not exist; put the images there, or set image_dir '

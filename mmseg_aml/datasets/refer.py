@@ -20,7 +20,14 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from .array_file import ArrayFile, cached_arrays
-from .refer_files import LAYOUTS, ReferError, ReferFiles, ReferLayout, find_refer_files
+from .refer_files import (
+    LAYOUTS,
+    ReferError,
+    ReferFiles,
+    ReferLayout,
+    default_image_dir,
+    find_refer_files,
+)
 from .refer_index import build_index
 
 __all__ = [
@@ -33,6 +40,7 @@ __all__ = [
     'ReferLayout',
     'Sentence',
     'decode_masks',
+    'default_image_dir',
     'find_refer_files',
 ]
 

@@ -47,6 +47,17 @@ LAYOUTS = {
 }
 
 
+def default_image_dir(data_root: str | Path, dataset: str) -> str:
+    """Where the images of a data set lie, relative to ``data_root``.
+
+    One's own data have them in ``images``, or, beside RefCOCO's, in ``images/train2014``.
+    """
+    if dataset in LAYOUTS:
+        return LAYOUTS[dataset].image_dir
+    coco = LAYOUTS['refcoco'].image_dir
+    return coco if (Path(data_root) / coco).is_dir() else 'images'
+
+
 class ReferFiles(NamedTuple):
     """The two files of one data set and split author."""
 

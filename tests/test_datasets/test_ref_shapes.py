@@ -16,9 +16,10 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from transformers import AutoTokenizer
 
-from mmseg_aml.datasets.ref_shapes import drawing, export_ref_shapes, language, logic
-from mmseg_aml.datasets.ref_shapes.logic import Beside, Is, Nearest, Ranked, Within, evaluate
-from mmseg_aml.datasets.ref_shapes.scene import HELD_OUT, Scene, Shape, sample_scene
+from mmseg_aml.datasets.expressions import logic
+from mmseg_aml.datasets.expressions.logic import Beside, Nearest, Ranked, Within, evaluate
+from mmseg_aml.datasets.ref_shapes import drawing, export_ref_shapes, language
+from mmseg_aml.datasets.ref_shapes.scene import HELD_OUT, Is, Scene, Shape, sample_scene
 
 COUNTS = dict(train=12, val=4, testA=4, testB=8)
 
@@ -94,17 +95,17 @@ ROW = scene(
 )
 def test_evaluate(form, expected):
     assert evaluate(form, ROW) == expected
-    assert logic.form_from_dict(logic.form_to_dict(form)) == form
+    assert logic.form_from_dict(logic.form_to_dict(form), Is) == form
 
 
 def test_close_calls_are_not_clear():
     tie = scene(('circle', 'red', 30, 30, 8), ('circle', 'red', 33, 70, 8))
     assert evaluate(Ranked(Is(), 'left'), tie) == {0}
-    assert not logic.refers_clearly(Ranked(Is(), 'left'), tie, 0)
-    assert logic.refers_clearly(Ranked(Is(), 'top'), tie, 0)
+    assert not logic.refers_clearly(Ranked(Is(), 'left'), [tie], 0)
+    assert logic.refers_clearly(Ranked(Is(), 'top'), [tie], 0)
     border = scene(('circle', 'red', 48, 50, 8), ('star', 'red', 80, 50, 8))
     assert evaluate(Within(Is('circle'), 'left'), border) == {0}
-    assert not logic.refers_clearly(Within(Is('circle'), 'left'), border, 0)
+    assert not logic.refers_clearly(Within(Is('circle'), 'left'), [border], 0)
 
 
 def test_every_stored_sentence_refers_to_its_target_alone(tables):
@@ -116,10 +117,10 @@ def test_every_stored_sentence_refers_to_its_target_alone(tables):
         assert ref['sent_ids'] == [s['sent_id'] for s in ref['sentences']]
         assert len({s['sent'] for s in ref['sentences']}) == len(ref['sentences']) >= 2
         for sentence in ref['sentences']:
-            form = logic.form_from_dict(sentence['form'])
+            form = logic.form_from_dict(sentence['form'], Is)
             found = [ann_ids[i] for i in evaluate(form, the_scene)]
             assert found == [ref['ann_id']]
-            assert logic.refers_clearly(form, the_scene, ann_ids.index(ref['ann_id']))
+            assert logic.refers_clearly(form, [the_scene], ann_ids.index(ref['ann_id']))
             assert sentence['tokens'] == sentence['sent'].split()
             kinds.add(sentence['kind'])
     assert kinds == {'attribute', 'position', 'relation'}
@@ -130,7 +131,7 @@ def test_places_and_relations_are_never_redundant(tables):
     scenes = scenes_of(instances)
     for ref in refs:
         for sentence in ref['sentences']:
-            form = logic.form_from_dict(sentence['form'])
+            form = logic.form_from_dict(sentence['form'], Is)
             if not isinstance(form, Is):
                 assert len(evaluate(form.of, scenes[ref['image_id']][0])) > 1
 

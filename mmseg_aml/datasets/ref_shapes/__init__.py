@@ -1,7 +1,7 @@
 """RefShapes: seeded synthetic scenes with referring expressions, in the REFER layout.
 
-``scene`` (what there is) -> ``drawing`` (picture and masks) -> ``logic`` (what an expression means)
--> ``language`` (how it is said) -> ``export`` (files).
+``scene`` (what there is) -> ``drawing`` (picture and masks) -> ``language`` (forms of
+:mod:`~mmseg_aml.datasets.expressions`, and how they are said) -> ``export`` (files).
 """
 
 from .export import export_ref_shapes

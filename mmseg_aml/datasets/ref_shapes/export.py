@@ -19,9 +19,9 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
+from ..expressions.logic import Form, form_to_dict, kind_of
 from .drawing import draw
 from .language import KIND_WEIGHTS, refer
-from .logic import Form, form_to_dict, kind_of
 from .scene import HELD_OUT, MIN_VISIBLE, SHAPES, Scene, sample_scene
 
 SPLITS = ('train', 'val', 'testA', 'testB')

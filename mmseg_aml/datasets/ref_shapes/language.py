@@ -1,26 +1,16 @@
-"""English for logical forms, and the choice of forms that refer to an object."""
+"""English for RefShapes, and the forms that are tried for a shape."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import product
-from typing import Any
 
-from .logic import (
-    DIRECTIONS,
-    ORDERS,
-    REGIONS,
-    Beside,
-    Form,
-    Is,
-    Nearest,
-    Ranked,
-    Within,
-    evaluate,
-    refers_clearly,
-)
-from .scene import Scene, Shape
+from ..expressions import choice, wording
+from ..expressions.choice import FirstWords, placed, related, shared
+from ..expressions.logic import PLACES, Form, Ranked, evaluate, refers_clearly
+from .scene import Is, Scene, Shape
 
 NOUNS = {
     None: ('shape', 'object', 'thing', 'one'),
@@ -45,14 +35,15 @@ TEXTURE_WORDS = {
     'checkered': ('checkered', 'checked'),
 }
 TEXTURE_TAILS = {'striped': 'with stripes', 'dotted': 'with dots', 'checkered': 'with checks'}
+_SIDE = (
+    '{n} on the {r}',
+    '{n} on the {r} side',
+    '{r} {n}',
+    '{n} in the {r} half',
+    '{n} at {r}',
+)
 REGION_TEMPLATES = {
-    'side': (
-        '{n} on the {r}',
-        '{n} on the {r} side',
-        '{r} {n}',
-        '{n} in the {r} half',
-        '{n} at {r}',
-    ),
+    **dict.fromkeys(PLACES, _SIDE),
     'corner': ('{r} {n}', '{n} in the {r}', '{n} on the {r}', '{n} at the {r}'),
     'center': ('{n} in the middle', '{n} in the center', 'center {n}', 'middle {n}'),
 }
@@ -106,41 +97,16 @@ def noun_phrase(form: Is, rng: random.Random, tail: bool = True) -> str:
     return ' '.join([*words, *adjectives, rng.choice(NOUNS[form.shape]), *end])
 
 
-def _ranked_phrase(form: Ranked, rng: random.Random, tail: bool) -> str:
-    noun = noun_phrase(form.of, rng, tail)
-    if form.rank == 1:
-        templates = RANK_TEMPLATES[form.order]
-        return (rng.choice(templates) if tail else templates[0]).format(n=noun)
-    template = rng.choice(ORDINAL_TEMPLATES)
-    return template.format(n=noun, r=form.order, o=rng.choice(ORDINALS[form.rank]))
-
-
-def _region_phrase(form: Within, rng: random.Random) -> str:
-    x, y = REGIONS[form.region]
-    style = 'center' if not (x or y) else 'corner' if x and y else 'side'
-    region = form.region.replace('top', 'upper') if x and rng.random() < 0.3 else form.region
-    if y == 1 and x and rng.random() < 0.3:
-        region = form.region.replace('bottom', 'lower')
-    return rng.choice(REGION_TEMPLATES[style]).format(n=noun_phrase(form.of, rng), r=region)
-
-
-def realise(form: Form, rng: random.Random) -> str:
-    """One sentence for ``form``: lower case, words apart by one space, with or without article."""
-    article = 'the ' if rng.random() < 0.6 else ''
-    if isinstance(form, Is):
-        return article + noun_phrase(form, rng)
-    if isinstance(form, Within):
-        return article + _region_phrase(form, rng)
-    if isinstance(form, Ranked):
-        return article + _ranked_phrase(form, rng, tail=True)
-    # No tail in an anchor: 'with dots' or 'on the left' could then belong to either noun.
-    words = DIRECTION_WORDS[form.direction] if isinstance(form, Beside) else NEAREST_WORDS
-    anchor = form.anchor
-    if isinstance(anchor, Is):
-        other = noun_phrase(anchor, rng, tail=False)
-    else:
-        other = _ranked_phrase(anchor, rng, tail=False)
-    return f'{article}{noun_phrase(form.of, rng, tail=False)} {rng.choice(words)} the {other}'
+WORDING = wording.Wording(
+    noun=noun_phrase,
+    regions=REGION_TEMPLATES,
+    ranks=RANK_TEMPLATES,
+    ordinals=ORDINALS,
+    ordinal=ORDINAL_TEMPLATES,
+    directions=DIRECTION_WORDS,
+    nearest=NEAREST_WORDS,
+    articles=0.6,
+)
 
 
 def descriptions(shape: Shape) -> list[Is]:
@@ -163,26 +129,19 @@ def _words(form: Is | Ranked) -> int:
 def attribute_forms(scene: Scene, target: Shape, rng: random.Random) -> Sequence[Form]:
     """Attribute forms to try, the short ones first: people say little more than is needed."""
     forms: list[Is | Ranked] = [f for f in descriptions(target) if f != Is()]
+    several = shared(descriptions(target), scene)
     for order in ('largest', 'smallest'):
-        several = [f for f in descriptions(target) if len(evaluate(f, scene)) > 1]
         forms += [Ranked(f, order) for f in several if f.shape and not f.size]
     forms.sort(key=lambda f: _words(f) + 1.5 * rng.random())
     return forms
 
 
 def position_forms(scene: Scene, target: Shape, rng: random.Random) -> Sequence[Form]:
-    """Position forms in random order. The place always matters: attributes alone fit two or more.
-
-    "Second" is only tried among three or more, where it is not the same as "rightmost".
-    """
+    """Position forms in random order. Attributes alone fit two or more, so the place matters."""
     forms: list[Form] = []
-    for of in descriptions(target):
-        count = len(evaluate(of, scene))
-        if count < 2 or of.size or _words(of) > 2:
-            continue
-        forms += [Within(of, region) for region in REGIONS]
-        ranks = range(1, 4 if count > 3 else 3 if count > 2 else 2)
-        forms += [Ranked(of, order, rank) for order, rank in product(ORDERS[:4], ranks)]
+    for of in shared(descriptions(target), scene):
+        if not of.size and _words(of) < 3:
+            forms += placed(of, len(evaluate(of, scene)))
     rng.shuffle(forms)
     return forms
 
@@ -194,43 +153,19 @@ def anchors(scene: Scene, target: Shape) -> list[Is | Ranked]:
         if other.id == target.id:
             continue
         plain = [f for f in descriptions(other) if not f.size and 0 < _words(f) < 3 and f.shape]
-        ends = [Ranked(f, order) for f in plain if not f.texture for order in ORDERS[:4]]
-        unique = [f for f in plain if refers_clearly(f, scene, other.id)]
+        unique = [f for f in plain if refers_clearly(f, [scene], other.id)]
         found += sorted(unique, key=_words)[:2]
-        found += [f for f in ends if len(evaluate(f.of, scene)) > 1][:4]
+        ends = [f for f in shared(plain, scene) if not f.texture]
+        found += [Ranked(f, order) for f in ends for order in PLACES][:4]
     return found
 
 
 def relation_forms(scene: Scene, target: Shape, rng: random.Random) -> Sequence[Form]:
     """Relation forms in random order; again the relation always matters."""
-    forms: list[Form] = []
     nouns = [f for f in descriptions(target) if not f.size and _words(f) < 3]
-    nouns = [f for f in nouns if len(evaluate(f, scene)) > 1]
-    for of, anchor in product(nouns, anchors(scene, target)):
-        forms += [Beside(of, direction, anchor) for direction in DIRECTIONS]
-        forms.append(Nearest(of, anchor))
+    forms = related(shared(nouns, scene), anchors(scene, target))
     rng.shuffle(forms)
     return forms
-
-
-FORMS_OF_KIND = {
-    'attribute': attribute_forms,
-    'position': position_forms,
-    'relation': relation_forms,
-}
-
-
-class _FirstWords(random.Random):
-    """Always the first wording, no optional words."""
-
-    def choice(self, seq: Any) -> Any:
-        return seq[0]
-
-    def random(self) -> float:
-        return 1.0
-
-    def randrange(self, *_: Any) -> int:
-        return 0
 
 
 def refer(
@@ -247,19 +182,15 @@ def refer(
         kind_weights: Shares of the kinds aimed at; a kind of weight 0 does not occur.
         synonyms: Vary the wording; otherwise a form is always said in the same words.
     """
-    words = rng if synonyms else _FirstWords()
-    waiting: dict[str, Sequence[Form]] = {}
-    found: dict[str, Form] = {}
-    weights = {kind: weight for kind, weight in kind_weights.items() if weight}
-    while len(found) < count and weights:
-        kind = rng.choices(list(weights), weights=list(weights.values()))[0]
-        if kind not in waiting:
-            waiting[kind] = FORMS_OF_KIND[kind](scene, scene.shapes[target], rng)
-        form = next((f for f in waiting[kind] if refers_clearly(f, scene, target)), None)
-        if form is None:
-            del weights[kind]
-            continue
-        waiting[kind] = waiting[kind][waiting[kind].index(form) + 1 :]
-        found.setdefault(realise(form, words), form)
-        weights[kind] /= 3  # the kinds of one object's sentences differ
-    return list(found.items())
+    words = rng if synonyms else FirstWords()
+    makers = dict(attribute=attribute_forms, position=position_forms, relation=relation_forms)
+    shape = scene.shapes[target]
+    return choice.refer(
+        [scene],
+        target,
+        {kind: partial(make, scene, shape, rng) for kind, make in makers.items()},
+        lambda form: wording.realise(form, words, WORDING),
+        rng,
+        count,
+        kind_weights,
+    )

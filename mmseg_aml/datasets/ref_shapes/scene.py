@@ -37,6 +37,34 @@ class Shape:
     radius: float
     angle: float
 
+    @property
+    def bulk(self) -> float:
+        """Radii differ less than places do: tripled, the common margin separates the classes."""
+        return 3 * self.radius
+
+    @property
+    def joined(self) -> frozenset[int]:
+        """Shapes lie about: none holds another."""
+        return frozenset()
+
+    def gap(self, other: Shape) -> float:
+        """From the centre of ``other`` to this shape's bounding circle, in pixels."""
+        return math.hypot(self.x - other.x, self.y - other.y) - self.radius
+
+
+@dataclass(frozen=True)
+class Is:
+    """Shapes with all the given attributes; ``Is()`` is every shape."""
+
+    shape: str | None = None
+    color: str | None = None
+    texture: str | None = None
+    size: str | None = None
+
+    def fits(self, thing: Shape) -> bool:
+        """Whether ``thing`` has all of them."""
+        return all(v is None or getattr(thing, k) == v for k, v in vars(self).items())
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -50,6 +78,11 @@ class Scene:
     def side(self) -> int:
         """The shorter side in pixels, the unit of all sizes and margins."""
         return min(self.width, self.height)
+
+    @property
+    def things(self) -> tuple[Shape, ...]:
+        """What the logic speaks of."""
+        return self.shapes
 
 
 def sample_attributes(
