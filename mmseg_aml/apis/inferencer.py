@@ -18,6 +18,7 @@ from PIL import Image
 from ..datasets.transforms.loading import read_rgb
 from ..engine.checkpoints import check_fits, read_checkpoint, weights_of
 from ..registry import INFERENCERS, MODELS, VISUALIZERS
+from .hub import load_folder, save_folder
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -78,6 +79,32 @@ class RISInferencer:
         steps = self.cfg.test_dataloader.dataset.pipeline
         self.pipeline = Compose([step for step in steps if 'LoadRefMasks' not in step['type']])
         self.visualizer = VISUALIZERS.build(dict(type='mmseg_aml.RISVisualizer', name='inferencer'))
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | Path, *, revision: str | None = None, device: str | None = None
+    ) -> RISInferencer:
+        """A published model: a folder of :meth:`save_pretrained`, or ``'user/repository'``.
+
+        Raises:
+            FileNotFoundError: Neither; says how to fetch it.
+            CheckpointError: The weights are damaged or do not fit.
+        """
+        cfg, weights = load_folder(source, revision)
+        ready = cls(cfg, device=device)
+        check_fits(ready.model, weights, source)
+        ready.model.load_state_dict(weights)
+        return ready
+
+    def save_pretrained(self, folder: str | Path, *, card: str, half: bool = False) -> Path:
+        """Writes this model to a folder that needs nothing else; adapters are merged.
+
+        Args:
+            folder: New, or written by this method before.
+            card: Its text; :func:`mmseg_aml.apis.model_card` makes one.
+            half: Weights in float16.
+        """
+        return save_folder(self.cfg, self.model, folder, card=card, half=half)
 
     @overload
     def __call__(self, image: Any, expressions: str) -> RISPrediction: ...

@@ -130,10 +130,12 @@ def _leave_out_base(owner: Any, attribute: str) -> None:
     keep_out = [f'{attribute}.{name}' for name in base_names(getattr(owner, attribute))]
 
     def drop(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
-        for name in keep_out:
+        for name in keep_out if has_adapter(module) else ():  # none once it is merged
             state.pop(prefix + name, None)
 
     def fill(module: nn.Module, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        if not has_adapter(module):
+            return
         owner.init_weights()  # once; reads the pretrained tower
         own = dict(owner.named_parameters()) | dict(owner.named_buffers())
         for name in keep_out:

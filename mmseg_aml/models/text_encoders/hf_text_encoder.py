@@ -79,7 +79,8 @@ class HFTextEncoder(BaseModule):
         self.frozen = frozen
         self.tokenizer = load_tokenizer(tokenizer or str(name))
         self.model: Any = build_text_model(name, config, len(self.tokenizer))
-        self.pool = pooling_of(self.name, self.model.config)
+        local = tokenizer if tokenizer and Path(tokenizer).is_dir() else None
+        self.pool = pooling_of(self.name or local, self.model.config)
         self.reads_padding = self.model.config.model_type == 'siglip_text_model'
         if self.reads_padding:
             self._check_length(self.model.config.max_position_embeddings)

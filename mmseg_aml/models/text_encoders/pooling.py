@@ -37,6 +37,7 @@ def own(output: Any, mask: Tensor) -> Tensor:
     return output.pooler_output
 
 
+RECORD = '1_Pooling/config.json'
 _RECORDED: dict[str, Pool] = {
     'pooling_mode_cls_token': first,
     'pooling_mode_mean_tokens': mean,
@@ -81,15 +82,22 @@ def is_causal(settings: Any) -> bool:
     )
 
 
+def write_record(pool: Pool, folder: Path) -> None:
+    """Notes a recorded pooling beside a tokenizer, where :func:`pooling_of` finds it again."""
+    mode = {function: mode for mode, function in _RECORDED.items()}.get(pool)
+    if mode is not None:
+        path = folder / RECORD
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({mode: True}), encoding='utf-8')
+
+
 def _recorded(name: str) -> Pool | None:
     from transformers.utils.hub import cached_file
 
-    record = Path(name) / '1_Pooling' / 'config.json'
+    record = Path(name) / RECORD
     if not Path(name).is_dir():
         try:
-            found = cached_file(
-                name, '1_Pooling/config.json', _raise_exceptions_for_missing_entries=False
-            )
+            found = cached_file(name, RECORD, _raise_exceptions_for_missing_entries=False)
         except OSError:
             found = None
         record = Path(found) if found else record
