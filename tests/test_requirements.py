@@ -9,7 +9,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 # Import name -> distribution, where they differ.
-DISTRIBUTIONS = {'PIL': 'pillow'}
+DISTRIBUTIONS = {'PIL': 'pillow', 'huggingface_hub': 'huggingface-hub'}
 # What the OpenMMLab packages bring, and they themselves by their import names.
 WITH_OPENMMLAB = {'mmengine', 'mmcv', 'mmseg', 'torch', 'cv2', 'matplotlib', 'yaml', 'prettytable'}
 # Imported where they are used, with a message that says how to install them.
