@@ -50,15 +50,9 @@ VARIANTS: dict[str, dict[str, Any] | None] = {
     'literal': dict(
         AML,
         estimator=dict(type='mmseg_aml.PMME', temperature=1.0),
-        filter=dict(type='mmseg_aml.AFM', select='pixel'),
+        filter=dict(type='mmseg_aml.LiteralAFM'),
     ),
-    'release': dict(
-        AML,
-        estimator=dict(type='mmseg_aml.UntrainedLinear'),
-        filter=dict(type='mmseg_aml.ReleaseAFM'),
-        clean_weight=0.5,
-        text_view='clean',
-    ),
+    'release': dict(type='mmseg_aml.AMLReleaseLossWrapper'),
     'random': dict(AML, control='random'),
     'half': dict(AML, estimator=dict(type='mmseg_aml.PMME', level=-2), stage1_scale=0.5),
     'two-view': dict(AML, clean_weight=0.5),

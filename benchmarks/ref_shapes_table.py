@@ -40,7 +40,6 @@ CELLS = {  # random masking hides as many blocks as AML does, anywhere
     'VIPA, AML': 'aml/aml_vipa',
     'VIPA, language expression': 'vipa/ablations/vipa-language',
 }
-WITHOUT_WARMUP = 'custom_hooks.0.warmup=0'  # AML's configs mask late: here, from the first step
 Scores = dict[str, dict[str, float]]  # split -> metric -> percent
 
 
@@ -61,8 +60,7 @@ def run_cell(name: str, seed: int, data: Path, out: Path) -> Scores:
     """Trains and tests one cell with one seed, unless ``out`` has the scores already."""
     config = ROOT / f'configs/{CELLS[name]}_r18-mini_1xb8-8e_ref-shapes-64x64.py'
     folder = out / f'{config.stem}_seed{seed}'
-    warmup = [WITHOUT_WARMUP] if CELLS[name].startswith('aml/') else []
-    options = [f'randomness.seed={seed}', *warmup]
+    options = [f'randomness.seed={seed}']
     checkpoint = folder / f'epoch_{EPOCHS}.pth'
     log = folder / 'output.txt'
     if not checkpoint.is_file():

@@ -29,8 +29,8 @@ OPTIONS = (
     'test_dataloader.num_workers=0',
     'test_dataloader.persistent_workers=False',
     'default_hooks.logger.interval=1',
-    'custom_hooks.0.interval=1',
-    'custom_hooks.0.draw_interval=2',
+    'default_hooks.aml.interval=1',
+    'default_hooks.aml.draw_interval=2',
     'default_hooks.visualization.num_samples=2',
 )
 

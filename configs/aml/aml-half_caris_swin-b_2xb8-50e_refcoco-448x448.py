@@ -9,4 +9,4 @@ model = dict(
         stage1_scale=0.5,
     )
 )
-custom_hooks = [dict(type='mmseg_aml.PMMEHook', interval=500)]
+default_hooks = dict(aml=dict(type='mmseg_aml.PMMEHook', interval=500))

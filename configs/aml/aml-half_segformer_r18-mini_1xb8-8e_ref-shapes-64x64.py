@@ -3,4 +3,3 @@
 _base_ = './aml_segformer_r18-mini_1xb8-8e_ref-shapes-64x64.py'
 
 model = dict(loss_wrapper=dict(estimator=dict(level=1), stage1_scale=0.5))
-custom_hooks = [dict(type='mmseg_aml.PMMEHook', interval=50, warmup=2900)]

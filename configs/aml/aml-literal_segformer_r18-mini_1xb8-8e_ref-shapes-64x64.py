@@ -1,5 +1,8 @@
-# The paper's formula as written (t = 1, pixels selected): blacks out every image. For study.
+# The paper's formula as written (t = 1, pixels drawn): blacks out every image. For study.
 _base_ = './aml_segformer_r18-mini_1xb8-8e_ref-shapes-64x64.py'
 
-model = dict(loss_wrapper=dict(estimator=dict(temperature=1.0), filter=dict(select='pixel')))
-custom_hooks = [dict(type='mmseg_aml.PMMEHook', interval=50, warmup=2900)]
+model = dict(
+    loss_wrapper=dict(
+        estimator=dict(temperature=1.0), filter=dict(type='mmseg_aml.LiteralAFM')
+    )
+)

@@ -1,5 +1,4 @@
-# Control: as many blocks as AML masks, anywhere. What is left is the effect of masking.
-_base_ = '../caris/caris_swin-b_2xb8-50e_refcoco-448x448.py'
+# Control: the same area as AML masks, anywhere. What is left is the effect of masking.
+_base_ = './aml_caris_swin-b_2xb8-50e_refcoco-448x448.py'
 
-model = dict(loss_wrapper=dict(type='mmseg_aml.AMLLossWrapper', control='random'))
-custom_hooks = [dict(type='mmseg_aml.PMMEHook', interval=500)]
+model = dict(loss_wrapper=dict(control='random'))

@@ -1,5 +1,4 @@
-# Control: as many blocks as AML masks, anywhere. What is left is the effect of masking.
+# Control: the same area as AML masks, anywhere. What is left is the effect of masking.
 _base_ = './aml_segformer_r18-mini_1xb8-8e_ref-shapes-64x64.py'
 
 model = dict(loss_wrapper=dict(control='random'))
-custom_hooks = [dict(type='mmseg_aml.PMMEHook', interval=50, warmup=2900)]

@@ -1,4 +1,4 @@
 _base_ = '../caris/caris_swin-b_2xb8-50e_refcocog-umd-448x448.py'
 
 model = dict(loss_wrapper=dict(type='mmseg_aml.AMLLossWrapper'))
-custom_hooks = [dict(type='mmseg_aml.PMMEHook', interval=500)]
+default_hooks = dict(aml=dict(type='mmseg_aml.PMMEHook', interval=500))

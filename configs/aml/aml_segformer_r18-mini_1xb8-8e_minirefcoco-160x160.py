@@ -8,4 +8,4 @@ model = dict(
         filter=dict(type='mmseg_aml.AFM', block_size=16),
     )
 )
-custom_hooks = [dict(type='mmseg_aml.PMMEHook', interval=20, draw_interval=20)]
+default_hooks = dict(aml=dict(type='mmseg_aml.PMMEHook', interval=20, draw_interval=20))

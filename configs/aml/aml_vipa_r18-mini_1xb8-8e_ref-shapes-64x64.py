@@ -8,4 +8,4 @@ model = dict(
         filter=dict(type='mmseg_aml.AFM', block_size=16),
     )
 )
-custom_hooks = [dict(type='mmseg_aml.PMMEHook', interval=50, warmup=2900)]
+default_hooks = dict(aml=dict(type='mmseg_aml.PMMEHook', interval=50))

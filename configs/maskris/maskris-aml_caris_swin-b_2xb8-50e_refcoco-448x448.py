@@ -8,4 +8,4 @@ model = dict(
         filter=dict(type='mmseg_aml.AFM'),
     )
 )
-custom_hooks = [dict(type='mmseg_aml.PMMEHook', interval=500)]
+default_hooks = dict(aml=dict(type='mmseg_aml.PMMEHook', interval=500))

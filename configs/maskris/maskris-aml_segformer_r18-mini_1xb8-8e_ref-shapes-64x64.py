@@ -9,4 +9,4 @@ model = dict(
         filter=dict(type='mmseg_aml.AFM', block_size=16),
     )
 )
-custom_hooks = [dict(type='mmseg_aml.PMMEHook', interval=50)]
+default_hooks = dict(aml=dict(type='mmseg_aml.PMMEHook', interval=50))

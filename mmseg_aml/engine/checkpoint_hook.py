@@ -84,7 +84,7 @@ class AtomicCheckpointHook(CheckpointHook):
         """
         if runner._resume:
             model: Any = runner.model.module if is_model_wrapper(runner.model) else runner.model
-            check_fits(model, checkpoint, runner._load_from or 'the checkpoint')
+            check_fits(model, checkpoint, runner._load_from or 'the checkpoint', resume=True)
 
     def before_train(self, runner: Runner) -> None:
         """Switch local files to the atomic backend."""

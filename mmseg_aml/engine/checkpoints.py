@@ -15,6 +15,7 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 POINTER = 'last_checkpoint'
+STRATEGY = 'loss_wrapper.'  # keys of what only training has
 
 
 class CheckpointError(RuntimeError):
@@ -93,7 +94,14 @@ def _corrupt(path: str | Path, error: BaseException) -> CheckpointError:
 
 
 def weights_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The weights of ``{state_dict: ...}`` or a bare dict, ``module.`` stripped."""
+    """The network's weights of ``{state_dict: ...}`` or a bare dict, ``module.`` stripped.
+
+    What a training strategy learned for itself (``loss_wrapper.``) is no part of the network.
+    """
+    return {k: v for k, v in _tensors(checkpoint).items() if not k.startswith(STRATEGY)}
+
+
+def _tensors(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     state = checkpoint.get('state_dict', checkpoint)
     return {key: v for key, v in without_module(state).items() if isinstance(v, Tensor)}
 
@@ -103,13 +111,19 @@ def without_module(state: Mapping[str, Any]) -> dict[str, Any]:
     return {key.removeprefix('module.'): value for key, value in state.items()}
 
 
-def check_fits(model: nn.Module, checkpoint: Mapping[str, Any], source: str | Path) -> None:
+def check_fits(
+    model: nn.Module, checkpoint: Mapping[str, Any], source: str | Path, *, resume: bool = False
+) -> None:
     """Compare keys and shapes, since MMEngine loads whatever fits and only logs the rest.
+
+    Args:
+        resume: Compare also what the training strategy learned for itself.
 
     Raises:
         CheckpointError: Listing missing, unexpected and differently shaped weights.
     """
-    ours, theirs = model.state_dict(), weights_of(checkpoint)
+    weights = _tensors if resume else weights_of
+    ours, theirs = weights(model.state_dict()), weights(checkpoint)
     problems = {
         'missing': [key for key in ours if key not in theirs],
         'unexpected': [key for key in theirs if key not in ours],

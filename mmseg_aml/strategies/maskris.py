@@ -7,26 +7,23 @@ masked view are added before one backward pass instead of two.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
-from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from ..registry import MODELS
-from ..structures import TextImageFeatures, TextTokens
-from .afm import apply_blocks, block_grid, pool_blocks, valid_pixels
-from .aml import BlockMasking
-from .base import frozen_batch_statistics, per_expression, scaled, valid_sizes
-from .text_masking import Vocabulary, mask_batch
+from ..structures import TextTokens
+from .base import Masked, View
+from .masking.blocks import block_grid, pool_blocks, valid_pixels
+from .masking.masker import Masker
+from .masking.text import Vocabulary, mask_batch
+from .two_views import TwoViews
 
 if TYPE_CHECKING:
     from ..models.segmentors.text_image_segmentor import TextImageSegmentor
-
-Size = tuple[int, int]
 
 
 # --- pure functions ----------------------------------------------------------
@@ -117,25 +114,18 @@ class RandomBlocks(BaseModule):
         self.ratio = ratio
         self.block_size = block_size
 
-    def forward(
-        self,
-        scores: Tensor,
-        image_size: Size,
-        *,
-        valid_sizes: Sequence[Size] | None = None,
-        targets: Tensor | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """As :meth:`AFM.forward`; of ``scores`` only the length and the device matter."""
-        size, grid = self.block_size, block_grid(image_size, self.block_size)
+    @torch.no_grad()
+    def forward(self, scores: Tensor, view: View, generator: torch.Generator) -> Masked:
+        """Of ``scores`` only the length and the device matter; weak = all whole blocks."""
+        size, grid = self.block_size, block_grid(view.size, self.block_size)
         noise = torch.rand(len(scores), *grid, generator=generator).to(scores.device)
-        valid = valid_pixels(valid_sizes or [image_size] * len(scores), image_size, noise.device)
-        whole = pool_blocks(valid, size, 'sum') == size**2
-        return random_patch_mask(noise.flatten(1), self.ratio, whole.flatten(1)).view(noise.shape)
+        whole = pool_blocks(view.valid, size, 'sum') == size**2
+        masked = random_patch_mask(noise.flatten(1), self.ratio, whole.flatten(1))
+        return Masked(masked.view(noise.shape), whole, size)
 
 
 @MODELS.register_module()
-class MaskRISLossWrapper(BlockMasking):
+class MaskRISLossWrapper(TwoViews):
     """Learns from the clean view, and from a masked view that should predict the same.
 
     The masked view hides blocks of the image and words of the expression. Its target is the
@@ -152,8 +142,8 @@ class MaskRISLossWrapper(BlockMasking):
     AML's blocks (not in the paper)             estimator=dict(type='mmseg_aml.PMME')
     ==========================================  =======================================
 
-    BatchNorm: both views are normalised by their own statistics, the clean one updates the
-    running ones. Auxiliary heads and further outputs of the head learn from the ground truth
+    Losses: ``decode.loss_*`` (clean view) and ``maskris.decode.loss_*`` (masked view).
+    Auxiliary heads and further outputs of the head learn from the ground truth
     only.
 
     Args:
@@ -168,8 +158,11 @@ class MaskRISLossWrapper(BlockMasking):
         estimator: Alignment scores; if set, ``filter`` instead of chance chooses the blocks,
             and ``image_ratio`` and ``patch_size`` do not act.
         filter: Blocks from the estimator's scores. Default :class:`AFM`.
-        seed: Of the draws.
+        warmup: Share of the training (0 to 1) before masking starts.
+        seed: Of the draws. Default: the Runner's.
     """
+
+    prefix = 'maskris.'
 
     def __init__(
         self,
@@ -183,11 +176,10 @@ class MaskRISLossWrapper(BlockMasking):
         class_weight: tuple[float, float] = (0.9, 1.1),
         estimator: dict[str, Any] | None = None,
         filter: dict[str, Any] | None = None,
-        seed: int = 0,
+        warmup: float = 0.0,
+        seed: int | None = None,
     ) -> None:
-        for name, share in dict(
-            image_ratio=image_ratio, text_ratio=text_ratio, clean_weight=clean_weight
-        ).items():
+        for name, share in dict(image_ratio=image_ratio, text_ratio=text_ratio).items():
             if not 0 <= share <= 1:
                 raise ValueError(f'{name} must lie in [0, 1], got {share}')
         if distillation and clean_weight == 0:
@@ -196,73 +188,28 @@ class MaskRISLossWrapper(BlockMasking):
             raise ValueError(
                 "filter needs an estimator, e.g. estimator=dict(type='mmseg_aml.PMME')"
             )
-        if estimator is None:
-            filter = dict(type='mmseg_aml.RandomBlocks', ratio=image_ratio, block_size=patch_size)
-        super().__init__(
-            estimator=estimator, filter=filter or dict(type='mmseg_aml.AFM'), seed=seed
-        )
-        self.masks_image = estimator is not None or image_ratio > 0
+        masker = None
+        if estimator is not None:
+            masker = Masker(estimator, filter or dict(type='mmseg_aml.AFM'))
+        elif image_ratio > 0:
+            blocks = dict(type='mmseg_aml.RandomBlocks', ratio=image_ratio, block_size=patch_size)
+            masker = Masker(None, blocks)
+        super().__init__(masker, clean_weight=clean_weight, warmup=warmup, seed=seed)
         self.text_ratio = text_ratio
         self.text_shares = (text_shares[0], text_shares[1])  # a config may give a list
         self.distillation = distillation
-        self.clean_weight = clean_weight
         self.class_weight = torch.tensor(class_weight)
 
-    def forward(
-        self,
-        segmentor: TextImageSegmentor,
-        inputs: Tensor,
-        data_samples: list[SegDataSample],
-    ) -> dict[str, Tensor]:
-        """Losses ``decode.loss_*`` (clean view) and ``maskris.decode.loss_*`` (masked view)."""
-        if self.mode == 'none' or self.clean_weight == 1:
-            self.last = None
-            return segmentor.supervised_loss(segmentor.encode(inputs, data_samples), data_samples)
-        losses: dict[str, Tensor] = {}
-        generator = self._generator()
-        tokens = segmentor.tokenize(data_samples)
-        clean, teacher = None, None
-        if self.clean_weight > 0:
-            clean = segmentor.encode(inputs, data_samples, tokens=tokens)
-            output = segmentor.head_forward(clean) if self.distillation else None
-            teacher = main_logits(output) if self.distillation else None
-            supervised = segmentor.supervised_loss(clean, data_samples, output=output)
-            losses.update(scaled(supervised, self.clean_weight))
-        elif self.estimator is not None:
-            with torch.no_grad(), frozen_batch_statistics(segmentor):
-                clean = segmentor.encode(inputs, data_samples, tokens=tokens)
-        views = self.mask_image(clean, inputs, data_samples, generator)
-        masked_tokens = self.mask_text(segmentor, tokens, generator)
-        with frozen_batch_statistics(segmentor, self.clean_weight > 0):
-            masked = segmentor.encode(
-                views, data_samples, tokens=masked_tokens, paired=self.masks_image
-            )
-            if teacher is None:
-                found = segmentor.supervised_loss(masked, data_samples)
-            else:
-                logits = main_logits(segmentor.head_forward(masked))
-                found = {'decode.loss_distill': self.distill(logits, teacher, inputs, data_samples)}
-        return {**losses, **scaled(found, 1 - self.clean_weight, 'maskris.')}
-
-    def mask_image(
-        self,
-        clean: TextImageFeatures | None,
-        inputs: Tensor,
-        data_samples: Sequence[SegDataSample],
-        generator: torch.Generator,
-    ) -> Tensor:
-        """Images with hidden blocks (E, 3, H, W), or ``inputs`` (B, 3, H, W) as they are."""
-        if not self.masks_image:
-            self.last = None
-            return inputs
-        views = per_expression(inputs, data_samples)
-        blocks = self.blocks(clean, views, data_samples, generator)
-        return apply_blocks(views, blocks, self.filter.block_size)
+    def masked_text(self, clean: View, generator: torch.Generator) -> dict[str, Any]:
+        """Token ids with masked words (E, L)."""
+        tokens = clean.tokens
+        assert tokens is not None
+        return dict(tokens=self.mask_text(clean.segmentor, tokens, generator))
 
     def mask_text(
         self, segmentor: TextImageSegmentor, tokens: TextTokens, generator: torch.Generator
     ) -> TextTokens:
-        """Token ids with masked words (E, L)."""
+        """Masks words of (E, L) token ids."""
         if self.text_ratio == 0:
             return tokens
         vocabulary = Vocabulary.of(segmentor.text_encoder.tokenizer)
@@ -270,15 +217,22 @@ class MaskRISLossWrapper(BlockMasking):
             tokens, generator, vocabulary, ratio=self.text_ratio, shares=self.text_shares
         )
 
-    def distill(
-        self, logits: Tensor, teacher: Tensor, inputs: Tensor, data_samples: list[SegDataSample]
-    ) -> Tensor:
+    def teacher(self, clean: View) -> Tensor | None:
+        """Logits of the clean view."""
+        return main_logits(clean.output) if self.distillation else None
+
+    def masked_loss(self, masked: View, teacher: Tensor | None) -> dict[str, Tensor]:
+        """The teacher's soft prediction is the target; without one, the ground truth."""
+        if teacher is None:
+            return masked.supervised_loss()
+        return {'decode.loss_distill': self.distill(main_logits(masked.output), teacher, masked)}
+
+    def distill(self, logits: Tensor, teacher: Tensor, view: View) -> Tensor:
         """Loss of the masked view; padding does not count."""
         rows, columns = logits.shape[-2:]
-        height, width = inputs.shape[-2:]
+        height, width = view.size
         inside = [  # cells that the image reaches
-            (-(-h * rows // height), -(-w * columns // width))
-            for h, w in valid_sizes(inputs, data_samples)
+            (-(-h * rows // height), -(-w * columns // width)) for h, w in view.valid_sizes
         ]
         valid = valid_pixels(inside, (rows, columns), logits.device)
         return soft_target_loss(logits, teacher, self.class_weight, valid)

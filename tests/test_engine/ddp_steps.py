@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from mmseg_aml.engine.distributed import AnyDeviceDDP, prepare_launcher
 from mmseg_aml.registry import MODELS
+from mmseg_aml.strategies.base import Masked, View
 
 STRATEGIES = {
     'plain': None,
@@ -31,12 +32,11 @@ STRATEGIES = {
 class Checkerboard(nn.Module):
     """A filter that masks every other block of every image: the same alone and in company."""
 
-    block_size = 32
-
-    def forward(self, scores: Tensor, image_size: tuple[int, int], **_: Any) -> Tensor:
-        rows, columns = (-(-side // self.block_size) for side in image_size)
+    def forward(self, scores: Tensor, view: View, generator: torch.Generator) -> Masked:
+        rows, columns = (-(-side // 32) for side in view.size)
         board = (torch.arange(rows)[:, None] + torch.arange(columns)) % 2 == 0
-        return board.expand(len(scores), -1, -1).clone()
+        board = board.expand(len(scores), -1, -1).clone()
+        return Masked(board, board, 32)
 
 
 def conftest(folder: str) -> Any:
@@ -59,7 +59,7 @@ def steps(strategy: dict[str, Any] | None, rank: int, world: int) -> dict[str, T
     torch.manual_seed(0)
     model = MODELS.build(config).train()
     if strategy is not None:
-        model.loss_wrapper.filter = Checkerboard()
+        model.loss_wrapper.masker.filter = Checkerboard()
     trained = AnyDeviceDDP(model, find_unused_parameters=False) if world > 1 else model
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
     make = parts.batch.__wrapped__ if hasattr(parts.batch, '__wrapped__') else parts.batch

@@ -1,6 +1,8 @@
 """A small text-image segmentor and batches for the strategies."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
 from mmseg_aml.registry import MODELS
+from mmseg_aml.strategies.masking.blocks import valid_pixels
 from mmseg_aml.structures import ExpressionGroup
 
 WIDTHS = [16, 32, 64, 128]
@@ -55,6 +58,30 @@ def segmentor_config(**overrides) -> dict:
         ),
     )
     return {**config, **overrides}
+
+
+def canvas(
+    size: tuple[int, int],
+    count: int = 1,
+    *,
+    inside: Sequence[tuple[int, int]] | None = None,
+    targets: torch.Tensor | None = None,
+    features: Any = None,
+) -> Any:
+    """What filters and estimators read of a view, without a network."""
+    sizes = list(inside or [size] * count)
+    return SimpleNamespace(
+        size=size,
+        valid_sizes=sizes,
+        valid=valid_pixels(sizes, size, torch.device('cpu')),
+        targets=torch.zeros(len(sizes), *size).bool() if targets is None else targets,
+        features=features,
+    )
+
+
+@pytest.fixture(name='canvas', scope='session')
+def canvas_fixture() -> Callable[..., Any]:
+    return canvas
 
 
 @pytest.fixture

@@ -3,15 +3,20 @@
 import importlib.util
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.structures import PixelData
 
 from mmseg_aml.datasets.ref_shapes import export_ref_shapes
-from mmseg_aml.strategies.alignment_study import (
+from mmseg_aml.strategies.base import View
+from mmseg_aml.strategies.estimators.bounds import UniformNoise
+from mmseg_aml.strategies.masking.blocks import pool_blocks
+from mmseg_aml.strategies.masking.diagnostics import masked_shares, score_auc
+from mmseg_aml.strategies.masking.masker import Record
+from mmseg_aml.strategies.study.alignment import (
     Sample,
-    Setting,
     auc_against_others,
     bin_name,
     records_of,
@@ -20,95 +25,82 @@ from mmseg_aml.strategies.alignment_study import (
     statistics,
     summarise,
     table,
-    targets_at_input,
 )
-from mmseg_aml.strategies.aml import AMLRecord
-from mmseg_aml.strategies.diagnostics import masked_shares, score_auc
-from mmseg_aml.strategies.pmme import UniformNoise
-
-
-class Oracle(torch.nn.Module):
-    """The target itself as the map."""
-
-    def __init__(self, targets):
-        super().__init__()
-        self.targets = targets.float()
-
-    def forward(self, features):
-        return self.targets
 
 
 @pytest.fixture
-def encoded(build, batch):
+def view(build, batch):
     model = build().eval()
     data = model.data_preprocessor(batch((2, 1), size=(64, 96)), False)
-    with torch.no_grad():
-        features = model.encode(data['inputs'], data['data_samples'])
-    return features, data['inputs'], data['data_samples']
+    return View(model, data['inputs'], data['data_samples'], learns=False)
 
 
-def test_oracle_scores_one_and_is_never_masked(encoded):
-    features, inputs, samples = encoded
-    targets = torch.cat([sample.gt_sem_seg.data for sample in samples]) == 1
-    one = setting('noise', 'paper')
-    oracle = Setting('oracle', [Oracle(targets)], one.filter)
-    records = records_of([oracle], features, inputs, samples, seed=0)
-    found = samples_of([oracle], records, features, [0, 0, 1])
+def test_the_oracle_scores_one_and_its_inner_blocks_stay(view):
+    one = setting('oracle', 'paper', block_size=8, seeds=3)
+    assert len(one.maskers) == 1  # nothing about it is random
+    records = records_of([one], view, seed=0)
+    found = samples_of(records, view, [0, 0, 1])
     assert [sample.values['auc'] for sample in found] == [1.0] * 3
-    assert [sample.values['masked_target'] for sample in found] == [0.0] * 3
+    inner = pool_blocks(view.targets, 8, 'min') > 0
+    assert inner.any() and not (records[one.name, 0].masked & inner).any()
     assert math.isnan(found[2].values['auc_others'])  # the only expression of its image
-    assert [sample.tokens for sample in found] == features.text.mask.sum(1).tolist()
+    assert [sample.tokens for sample in found] == view.features.text.mask.sum(1).tolist()
     assert [sample.area for sample in found] == pytest.approx(
-        targets.flatten(1).float().mean(1).tolist()
+        view.targets.flatten(1).float().mean(1).tolist()
     )
+
+
+def record_of(scores, targets):
+    nothing = torch.zeros(len(scores), 1, 1).bool()
+    return Record(scores, None, nothing, nothing, 32, targets, torch.ones_like(targets))
 
 
 def test_a_map_of_all_objects_does_not_see_which_one():
     targets = torch.zeros(2, 8, 8, dtype=torch.bool)
     targets[0, :2, :2] = targets[1, 4:6, 4:6] = True
     scores = targets.any(0).float().expand(2, -1, -1).contiguous()
-    record = AMLRecord(scores, None, torch.zeros(2, 1, 1).bool(), targets, [(8, 8)] * 2)
+    record = record_of(scores, targets)
     assert auc_against_others(record, [0, 0]).tolist() == [0.5, 0.5]
     assert auc_against_others(record, [0, 1]).isnan().all()
 
 
 def test_noise_has_no_signal():
-    scores = UniformNoise()(type('F', (), dict(visual=[torch.zeros(400, 1, 4, 4)]))())
+    features = SimpleNamespace(visual=[torch.zeros(400, 1, 4, 4)])
+    scores = UniformNoise()(SimpleNamespace(features=features)).scores
     targets = torch.zeros(400, 32, 32, dtype=torch.bool)
     targets[:, :16, :8] = True
-    record = AMLRecord(scores, None, torch.zeros(400, 1, 1).bool(), targets, [(32, 32)] * 400)
-    assert score_auc(record).mean() == pytest.approx(0.5, abs=0.03)
+    assert score_auc(record_of(scores, targets)).mean() == pytest.approx(0.5, abs=0.03)
 
 
-def test_shares_of_a_setting_equal_those_of_training(build, batch, encoded):
-    """The study masks what AMLLossWrapper would, given the same features and draws."""
-    features, inputs, samples = encoded
-    one = setting('pmme', 'paper')
-    record = records_of([one], features, inputs, samples, seed=3)[one.name, 0]
-    wrapper = build(loss_wrapper=dict(type='mmseg_aml.AMLLossWrapper')).loss_wrapper
-    blocks = wrapper.blocks(features, inputs, samples, torch.Generator().manual_seed(3))
-    assert torch.equal(record.masked, blocks)
-    assert masked_shares(record, one.filter).keys() == {'weak', 'masked', 'masked_target'}
+def test_the_study_masks_what_training_masks(build, batch, view):
+    """Given the same weights and draws: eval mode, the same map, the same blocks."""
+    one = setting('pmme', 'paper', block_size=16)
+    record = records_of([one], view, seed=0)[one.name, 0]
+    filter = dict(type='mmseg_aml.AFM', block_size=16)
+    model = build(loss_wrapper=dict(type='mmseg_aml.AMLLossWrapper', filter=filter)).train()
+    model(**model.data_preprocessor(batch((2, 1), size=(64, 96)), True), mode='loss')
+    trained = model.loss_wrapper.last
+    torch.testing.assert_close(record.scores, trained.scores)
+    assert torch.equal(record.weak, trained.weak) and torch.equal(record.masked, trained.masked)
+    assert masked_shares(record).keys() == {'weak', 'masked', 'masked_target'}
 
 
-def test_seeds_give_other_projections_and_their_spread(encoded):
-    features, inputs, samples = encoded
+def test_seeds_give_other_projections_and_their_spread(view):
     one = setting('pmme', 'paper', seeds=3)
-    records = records_of([one], features, inputs, samples, seed=0)
+    records = records_of([one], view, seed=0)
     maps = [records[one.name, seed].scores for seed in range(3)]
     assert not torch.equal(maps[0], maps[1]) and not torch.equal(maps[1], maps[2])
-    found = statistics(samples_of([one], records, features, [0, 0, 1]))
+    found = statistics(samples_of(records, view, [0, 0, 1]))
     assert found['auc']['over_seeds'] >= 0 and found['auc']['count'] == 9
 
 
-def test_targets_at_the_size_of_the_network(encoded):
-    _, _, samples = encoded
-    large = samples[0].gt_sem_seg.data.repeat_interleave(2, 1)
-    samples[0].gt_sem_seg = PixelData(data=large)
-    before = torch.cat([s.gt_sem_seg.data for s in samples[1:]]) == 1
-    targets = targets_at_input(samples, (64, 96), [(64, 96)] * 3)
-    assert torch.equal(targets[0], large[0, ::2] == 1)
-    assert torch.equal(targets[1:], before)
+def test_targets_at_the_size_of_the_network(view):
+    first, *others = view.samples
+    large = first.gt_sem_seg.data.repeat_interleave(2, 1)
+    first.gt_sem_seg = PixelData(data=large)
+    before = torch.cat([s.gt_sem_seg.data for s in others]) == 1
+    assert torch.equal(view.targets[0], large[0, ::2] == 1)
+    assert torch.equal(view.targets[1:], before)
 
 
 def test_bins_and_tables():

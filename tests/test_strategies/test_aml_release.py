@@ -7,17 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from mmseg_aml.models.checkpoints import load_file
 from mmseg_aml.registry import MODELS
 from mmseg_aml.structures import TextTokens
-
-RELEASE = dict(
-    type='mmseg_aml.AMLLossWrapper',
-    estimator=dict(type='mmseg_aml.UntrainedLinear'),
-    filter=dict(type='mmseg_aml.ReleaseAFM'),
-    clean_weight=0.5,
-    text_view='clean',
-)
 
 
 def test_step_equals_the_published_one(shared, root, monkeypatch):
@@ -27,9 +18,12 @@ def test_step_equals_the_published_one(shared, root, monkeypatch):
 
     stored = np.load(shared / 'parity/amlris/two_pass.npz')
     expected = json.loads((shared / 'parity/amlris/two_pass_grad_norms.json').read_text())
-    aug = load_file(shared / 'parity/amlris/aug_state_dict.pt')
-    model, wrapper = caris_case.build(shared / 'parity/caris'), MODELS.build(RELEASE)
-    wrapper.estimator.load_projection(aug['aug.text_proj.weight'], aug['aug.text_proj.bias'])
+    model = caris_case.build(shared / 'parity/caris')
+    layer = dict(
+        type='mmseg_aml.UntrainedLinear',
+        checkpoint=str(shared / 'parity/amlris/aug_state_dict.pt'),
+    )
+    wrapper = MODELS.build(dict(type='mmseg_aml.AMLReleaseLossWrapper', estimator=layer))
     ids, mask = (torch.from_numpy(stored[key]) for key in ('ids', 'mask'))
     monkeypatch.setattr(model, 'tokenize', lambda _: TextTokens(ids, mask.bool()))
     draws = [torch.from_numpy(stored[k]).long() for k in stored.files if k.startswith('randperm')]

@@ -24,8 +24,8 @@ from torch.utils.data import Dataset
 from mmseg_aml.engine.bf16_optim_wrapper import Bf16OptimWrapper
 from mmseg_aml.engine.distributed import prepare_launcher
 from mmseg_aml.registry import MODELS
-from mmseg_aml.strategies.afm import AFM
-from mmseg_aml.strategies.pmme import PMME
+from mmseg_aml.strategies.aml.afm import AFM
+from mmseg_aml.strategies.aml.pmme import PMME
 from mmseg_aml.structures import TextFeatures, TextImageFeatures
 
 AML = dict(type='mmseg_aml.AMLLossWrapper')
@@ -173,7 +173,7 @@ def rank_record(out: str) -> None:
     torch.manual_seed(torch.distributed.get_rank())  # as a Runner does
     data = model.data_preprocessor(parts.batch.__wrapped__()((1, 1), size=(128, 128)), True)
     model(**data, mode='loss')
-    (product,) = model.loss_wrapper.estimator._products.values()
+    (product,) = model.loss_wrapper.masker.estimator._products.values()
     own = dict(masked=model.loss_wrapper.last.masked, product=product)
     gathered: list = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(gathered, own)
@@ -218,26 +218,22 @@ def test_a_batch_is_filtered_as_its_samples_alone(seed, size, quantile, keep):
     scores = torch.rand(3, 4, 5, generator=generator)
     targets = torch.rand(3, *size, generator=generator) < 0.2
     inside = [(size[0], size[1]), (size[0] // 2, size[1]), (size[0], size[1] // 3)]
-    afm = AFM(threshold=0.7, quantile=quantile, ratio=0.6, block_size=16, keep_target=keep)
-    together = afm(
-        scores,
-        size,
-        valid_sizes=inside,
-        targets=targets,
-        generator=torch.Generator().manual_seed(seed),
-    )
+    canvas = conftest().canvas
+    threshold = 0.7 if quantile is None else None
+    afm = AFM(threshold=threshold, quantile=quantile, ratio=0.6, block_size=16, keep_target=keep)
+    view = canvas(size, inside=inside, targets=targets)
+    together = afm(scores, view, torch.Generator().manual_seed(seed))
     draws = torch.Generator().manual_seed(seed)
     alone = [
         afm(
             scores[i : i + 1],
-            size,
-            valid_sizes=inside[i : i + 1],
-            targets=targets[i : i + 1],
-            generator=draws,
+            canvas(size, inside=inside[i : i + 1], targets=targets[i : i + 1]),
+            draws,
         )
         for i in range(3)
     ]
-    assert torch.equal(together, torch.cat(alone))
+    assert torch.equal(together.masked, torch.cat([one.masked for one in alone]))
+    assert torch.equal(together.weak, torch.cat([one.weak for one in alone]))
 
 
 def test_random_control_has_the_area_of_the_map_but_not_its_place(build, batch):
@@ -262,7 +258,7 @@ def test_random_control_has_the_area_of_the_map_but_not_its_place(build, batch):
 
 
 @pytest.mark.parametrize('words', [5, 8, 12, 20])
-def test_default_temperature_straddles_the_threshold_at_the_size_of_caris(words):
+def test_default_temperature_straddles_the_threshold_on_the_blocks_of_caris(words):
     """Features without any signal, 14 x 14 patches of width 1024, tokens of width 768."""
     generator = torch.Generator().manual_seed(words)
     mask = torch.zeros(8, 20, dtype=torch.bool)
@@ -270,15 +266,19 @@ def test_default_temperature_straddles_the_threshold_at_the_size_of_caris(words)
     tokens = torch.randn(8, 20, 768, generator=generator)
     visual = torch.randn(8, 1024, 14, 14, generator=generator)
     features = TextImageFeatures((visual,), TextFeatures(tokens, mask, tokens[:, 0]), ())
-    weak = {t: float((PMME(temperature=t)(features) < 0.4).float().mean()) for t in (0.012, 1.0)}
-    assert 0.05 < weak[0.012] < 0.65
-    assert weak[1.0] == 1.0  # the formula as written
+    view = conftest().canvas((448, 448), 8, features=features)
+    default, literal = (
+        float(AFM().weak(PMME(**options)(view).scores, view).float().mean())
+        for options in ({}, dict(temperature=1.0))
+    )
+    assert 0.05 < default < 0.9
+    assert literal == 1.0  # the formula as written
 
 
-def test_pixel_selection_warns_that_it_masks_everything(capsys):
+def test_the_literal_filter_warns_that_it_masks_everything(capsys):
     MODELS.build(dict(type='mmseg_aml.AFM'))
     assert 'masks' not in capsys.readouterr().out
-    MODELS.build(dict(type='mmseg_aml.AFM', select='pixel'))
+    MODELS.build(dict(type='mmseg_aml.LiteralAFM'))
     assert 'masks (nearly) every weak block' in capsys.readouterr().out
 
 

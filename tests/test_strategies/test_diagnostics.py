@@ -8,11 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmseg_aml.strategies.afm import AFM
-from mmseg_aml.strategies.aml import AMLRecord
-from mmseg_aml.strategies.base import interpolate
-from mmseg_aml.strategies.diagnostics import alignment_diagnostics, roc_auc
-from mmseg_aml.strategies.pmme_hook import PMMEHook
+from mmseg_aml.strategies.aml.hook import PMMEHook
+from mmseg_aml.strategies.masking.diagnostics import alignment_diagnostics, roc_auc
+from mmseg_aml.strategies.masking.masker import Record
 
 
 @pytest.mark.parametrize(
@@ -47,19 +45,21 @@ def test_auc_is_the_share_of_ordered_pairs(scores, seed):
     assert roc_auc(values, positives) == pytest.approx(expected, nan_ok=True)
 
 
-def record() -> AMLRecord:
+def record() -> Record:
     targets = torch.zeros(1, 64, 64, dtype=torch.bool)
     targets[:, :32, :32] = True
     scores = torch.tensor([[[0.9, 0.1], [0.1, 0.1]]])
     masked = torch.tensor([[[True, False], [False, True]]])
-    return AMLRecord(scores, torch.tensor([0.5]), masked, targets, [(64, 64)])
+    weak = torch.tensor([[[True, True], [False, True]]])
+    valid = torch.ones_like(targets)
+    return Record(scores, torch.tensor([0.5]), masked, weak, 32, targets, valid)
 
 
 def test_shares_by_hand():
-    found = alignment_diagnostics(record(), AFM(threshold=0.4, block_size=32))
+    found = alignment_diagnostics(record())
     assert found['masked'].tolist() == [0.5]
     assert found['masked_target'].tolist() == [1.0]
-    assert found['weak'].tolist() == [0.25]  # only the far corner: the others reach 0.4
+    assert found['weak'].tolist() == [0.75]
     assert found['auc'].item() > 0.95 and found['entropy'].tolist() == [0.5]
 
 
@@ -75,22 +75,11 @@ def fake_runner(wrapper, iteration=0):
     )
 
 
-def test_hook_schedules_by_iteration_and_logs(build):
+def test_hook_logs(build):
     wrapper = build(loss_wrapper=dict(type='mmseg_aml.AMLLossWrapper')).loss_wrapper
-    hook = PMMEHook(
-        interval=2,
-        warmup=3,
-        warmup_mode='random',
-        ratio=[(0, 0.0), (10, 0.5)],
-        threshold=[(5, 0.3)],
-    )
+    hook = PMMEHook(interval=2)
     runner = fake_runner(wrapper)
     hook.before_train(runner)
-    for iteration, mode, ratio in ((0, 'random', 0.0), (4, 'aligned', 0.2), (50, 'aligned', 0.5)):
-        runner.iter = iteration  # a resumed run starts anywhere
-        hook.before_train_iter(runner, 0)
-        assert wrapper.mode == mode and wrapper.filter.ratio == pytest.approx(ratio)
-        assert wrapper.filter.threshold == 0.3
     wrapper.last = record()
     runner.iter = 0
     hook.after_train_iter(runner, 0)
@@ -104,13 +93,9 @@ def test_hook_schedules_by_iteration_and_logs(build):
     assert not any('loss' in name for name in runner.scalars)
 
 
-def test_hook_needs_aml():
+def test_hook_needs_aml(build):
+    plain_maskris = build(loss_wrapper=dict(type='mmseg_aml.MaskRISLossWrapper'))
+    with pytest.raises(TypeError, match='with an estimator'):
+        PMMEHook().before_train(fake_runner(plain_maskris.loss_wrapper))
     with pytest.raises(TypeError, match='add the wrapper or drop the hook'):
         PMMEHook().before_train(fake_runner(None))
-    with pytest.raises(ValueError, match='warmup_mode'):
-        PMMEHook(warmup_mode='off')
-
-
-def test_schedules_are_linear_between_points_and_constant_outside():
-    points = [(10, 1.0), (20, 2.0)]
-    assert [interpolate(points, i) for i in (0, 10, 15, 20, 99)] == [1, 1, 1.5, 2, 2]

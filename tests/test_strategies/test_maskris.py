@@ -2,7 +2,6 @@
 
 import copy
 import random
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,9 +11,8 @@ from mmengine.structures import PixelData
 from torch import nn
 
 from mmseg_aml.registry import MODELS
+from mmseg_aml.strategies.masking.text import Vocabulary, mask_tokens
 from mmseg_aml.strategies.maskris import RandomBlocks, soft_target_loss
-from mmseg_aml.strategies.pmme_hook import PMMEHook
-from mmseg_aml.strategies.text_masking import Vocabulary, mask_tokens
 
 MASKRIS = dict(type='mmseg_aml.MaskRISLossWrapper')
 
@@ -34,15 +32,11 @@ def losses_of(model, data):
     block=st.integers(4, 40),
     seed=st.integers(0, 2**31),
 )
-def test_exact_count_of_whole_blocks_is_masked(size, share, ratio, block, seed):
+def test_exact_count_of_whole_blocks_is_masked(canvas, size, share, ratio, block, seed):
     inside = tuple(max(1, int(side * share)) for side in size)
     blocks = RandomBlocks(ratio=ratio, block_size=block)
-    masked = blocks(
-        torch.zeros(2, 1, 1),
-        size,
-        valid_sizes=[inside, size],
-        generator=torch.Generator().manual_seed(seed),
-    )
+    view = canvas(size, inside=[inside, size])
+    masked = blocks(torch.zeros(2, 1, 1), view, torch.Generator().manual_seed(seed)).masked
     for row, (height, width) in zip(masked, (inside, size)):
         rows, columns = height // block, width // block
         count = rows * columns
@@ -80,12 +74,9 @@ def test_special_ids_come_from_the_tokenizer(build):
 
 def test_off_is_plain_training_bit_for_bit(build, batch):
     expected = losses_of(build(), batch((2, 1)))
-    warming = build(loss_wrapper=MASKRIS)
-    warming.loss_wrapper.mode = 'none'
-    for model in (build(loss_wrapper=dict(MASKRIS, clean_weight=1.0)), warming):
-        found = losses_of(model, batch((2, 1)))
-        assert found.keys() == expected.keys()
-        assert all(torch.equal(found[key], expected[key]) for key in expected)
+    found = losses_of(build(loss_wrapper=dict(MASKRIS, clean_weight=1.0)), batch((2, 1)))
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
 
 
 def test_state_dict_and_global_random_state_are_left_alone(build, batch):
@@ -154,7 +145,7 @@ def test_views_hide_what_they_should(build, batch, monkeypatch):
     monkeypatch.setattr(model, 'encode', spy)
     losses_of(model, data)
     (clean, first), (masked, second) = calls
-    assert len(clean) == 1 and len(masked) == 2 and second['paired']
+    assert len(clean) == 1 and len(masked) == 2 and second['index'] == [0, 1]
     hidden = (masked == 0).all(1).float().mean((1, 2))
     torch.testing.assert_close(hidden, torch.full((2,), 5 / 6))  # 6 blocks, int(6 * 0.25) kept
     tokenizer = model.text_encoder.tokenizer
@@ -177,7 +168,7 @@ def test_same_seed_same_masks_other_seed_other_masks(build, batch):
     assert not torch.equal(first[0], first[1])
 
 
-def test_padding_is_neither_masked_nor_distilled(build, batch):
+def test_padding_is_neither_masked_nor_distilled(canvas, build, batch):
     data = batch((1, 1), size=(128, 128))
     sample = data['data_samples'][1].samples[0]
     sample.set_metainfo(dict(img_shape=(128, 64)))
@@ -190,8 +181,9 @@ def test_padding_is_neither_masked_nor_distilled(build, batch):
     wrapper, logits = model.loss_wrapper, torch.zeros(1, 1, 32, 32)
     teacher = logits.clone()
     teacher[..., 16:] = 50.0
-    inside = wrapper.distill(logits, teacher, torch.zeros(1, 3, 128, 128), [sample])
-    torch.testing.assert_close(inside, wrapper.distill(logits, logits, logits, [sample]))
+    view = canvas((128, 128), inside=[(128, 64)])
+    inside = wrapper.distill(logits, teacher, view)
+    torch.testing.assert_close(inside, wrapper.distill(logits, logits, view))
 
 
 def test_decoder_and_statistics_run_once_per_view(build, batch):
@@ -252,14 +244,3 @@ def test_a_tokenizer_without_mask_token_is_refused():
 
     with pytest.raises(ValueError, match='no mask token'):
         Vocabulary.of(Clip())
-
-
-def test_the_hook_steers_alignment_chosen_blocks_and_refuses_random_ones(build):
-    hook = PMMEHook(interval=0, warmup=10, threshold=[(0, 0.1), (10, 0.5)])
-    model = build(loss_wrapper=dict(MASKRIS, estimator=dict(type='mmseg_aml.PMME')))
-    hook.before_train(SimpleNamespace(model=model))
-    hook.before_train_iter(SimpleNamespace(iter=5), 0)
-    assert model.loss_wrapper.mode == 'none'
-    assert model.loss_wrapper.filter.threshold == pytest.approx(0.3)
-    with pytest.raises(TypeError, match='estimator'):
-        hook.before_train(SimpleNamespace(model=build(loss_wrapper=MASKRIS)))

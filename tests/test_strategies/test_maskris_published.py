@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from mmseg_aml.registry import MODELS
-from mmseg_aml.strategies.afm import apply_blocks
+from mmseg_aml.strategies.base import Masked
+from mmseg_aml.strategies.masking.blocks import apply_blocks
+from mmseg_aml.strategies.masking.text import Vocabulary, mask_tokens
 from mmseg_aml.strategies.maskris import random_patch_mask
-from mmseg_aml.strategies.text_masking import Vocabulary, mask_tokens
 from mmseg_aml.structures import TextTokens
 
 MASKRIS = dict(type='mmseg_aml.MaskRISLossWrapper')
@@ -44,14 +45,12 @@ def test_masked_words_equal_the_published_ones(reference):
 class Given(nn.Module):
     """A filter that masks given blocks."""
 
-    block_size = 32
-
     def __init__(self, masked):
         super().__init__()
         self.masked = masked
 
-    def forward(self, scores, size, **_):
-        return self.masked
+    def forward(self, scores, view, generator):
+        return Masked(self.masked, self.masked, 32)
 
 
 def test_step_equals_the_published_one(shared, root, monkeypatch):
@@ -65,7 +64,7 @@ def test_step_equals_the_published_one(shared, root, monkeypatch):
     weight = model.decode_head.loss_decode.class_weight.tolist()
     wrapper = MODELS.build(dict(MASKRIS, class_weight=weight))
     masked = random_patch_mask(torch.from_numpy(stored['noise']), 0.75).unflatten(1, (7, 7))
-    wrapper.filter = Given(masked)
+    wrapper.masker.filter = Given(masked)
     ids, ids_masked, mask = (torch.from_numpy(stored[k]) for k in ('ids', 'ids_masked', 'mask'))
     monkeypatch.setattr(model, 'tokenize', lambda _: TextTokens(ids, mask.bool()))
     monkeypatch.setattr(wrapper, 'mask_text', lambda *_: TextTokens(ids_masked, mask.bool()))

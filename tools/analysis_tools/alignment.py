@@ -40,7 +40,8 @@ from mmseg_aml.engine.checkpoints import check_fits, read_checkpoint, weights_of
 from mmseg_aml.evaluation.tester import load_test_config
 from mmseg_aml.models.segmentors.text_image_segmentor import image_index
 from mmseg_aml.registry import DATASETS, MODELS
-from mmseg_aml.strategies.alignment_study import (
+from mmseg_aml.strategies.base import View
+from mmseg_aml.strategies.study.alignment import (
     ESTIMATORS,
     FILTERS,
     Sample,
@@ -222,9 +223,9 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         inputs, samples = data['inputs'], data['data_samples']
         for sample in samples:
             sample.set_metainfo({'pad_shape': tuple(inputs.shape[-2:])})
-        features = model.encode(inputs, samples)
-        records = records_of(settings, features, inputs, samples, seed)
-        found += samples_of(settings, records, features, image_index(samples))
+        view = View(model, inputs, samples, learns=False)
+        records = records_of(settings, view, seed)
+        found += samples_of(records, view, image_index(samples))
         pages.add(records, samples)
     report = summarise(found)
     print(table(report))

@@ -43,8 +43,9 @@ class TextImageSegmentor(BaseSegmentor):
         fusion: ``fusion(visual levels, text) -> levels`` before a plain head. Its
             ``levels`` default to those that the heads read (their ``in_index``).
         auxiliary_head: Optional MMSegmentation head on the fused levels, training only.
-        loss_wrapper: Training strategy (AML, MaskRIS); None is plain training. It adds no
-            key to ``state_dict`` and does nothing at inference.
+        loss_wrapper: Training strategy (AML, MaskRIS); None is plain training. It does
+            nothing at inference. What a strategy learns itself lies under ``loss_wrapper.``
+            in training checkpoints; networks with another strategy or none ignore it.
         test_cfg: ``max_expressions`` (default 32): expressions decoded at once.
             ``with_maps``: predictions also carry ``maps``, pictures (h, w) by name of what
             the head looked at, for the visualizer (heads with a method ``maps``: VIPA).
@@ -76,6 +77,7 @@ class TextImageSegmentor(BaseSegmentor):
         self.fusion = MODELS.build(fusion) if fusion else None
         self.auxiliary_head = MODELS.build(auxiliary_head) if auxiliary_head else None
         self.loss_wrapper = MODELS.build(loss_wrapper) if loss_wrapper else None
+        self.register_load_state_dict_pre_hook(without_strategy)
         self.train_cfg = train_cfg
         self.test_cfg = test_cfg or {}
         self._check_text_is_read()
@@ -129,19 +131,20 @@ class TextImageSegmentor(BaseSegmentor):
         *,
         tokens: TextTokens | None = None,
         text: TextFeatures | None = None,
-        paired: bool = False,
+        index: list[int] | None = None,
     ) -> TextImageFeatures:
         """Encodes images and expressions and fuses them; never runs the decoder.
 
         Args:
-            inputs: (B, 3, H, W) normalised images, or (E, 3, H, W) if ``paired``.
+            inputs: (B, 3, H, W) normalised images.
             data_samples: The E expressions, each with its ``image_index``.
             tokens: Token ids to use instead of tokenising (text masking).
             text: Text features to use instead of encoding.
-            paired: Whether row e of ``inputs`` belongs to expression e (masked views).
+            index: Row of ``inputs`` of every expression, instead of its ``image_index``
+                (masked views).
         """
         images = inputs if self.backbone_reads_text else self.extract_feat(inputs)
-        return self._encode(images, data_samples, tokens, text, paired)
+        return self._encode(images, data_samples, tokens, text, index)
 
     def _encode(
         self,
@@ -149,10 +152,10 @@ class TextImageSegmentor(BaseSegmentor):
         data_samples: Sequence[SegDataSample],
         tokens: TextTokens | None = None,
         text: TextFeatures | None = None,
-        paired: bool = False,
+        index: list[int] | None = None,
     ) -> TextImageFeatures:
         """``images``: the images for a backbone that reads text, else its levels."""
-        index = None if paired else image_index(data_samples)
+        index = image_index(data_samples) if index is None else index
         if text is None:
             tokens = tokens or self.tokenize(data_samples)
         if self.backbone_reads_text:
@@ -262,6 +265,23 @@ class TextImageSegmentor(BaseSegmentor):
         return resize(logits, inputs.shape[-2:], mode='bilinear')
 
 
+def without_strategy(
+    model: TextImageSegmentor, state: dict[str, Any], prefix: str, *_: object
+) -> None:
+    """What a strategy learned goes to the same strategy only, and is missed by none.
+
+    So weights of any training load into any other and into inference without a warning;
+    resuming compares all keys (``check_fits``).
+    """
+    start = f'{prefix}loss_wrapper.'
+    own = {} if model.loss_wrapper is None else model.loss_wrapper.state_dict(prefix=start)
+    for key in [key for key in state if key.startswith(start)]:
+        if key not in own or own[key].shape != state[key].shape:
+            del state[key]
+    for key, value in own.items():
+        state.setdefault(key, value)
+
+
 def levels_read(*heads: dict[str, Any] | None) -> list[int] | None:
     """Levels that the heads read by their ``in_index``; None if one does not say."""
     read: set[int] = set()
@@ -278,8 +298,8 @@ def image_index(data_samples: Sequence[SegDataSample]) -> list[int]:
     return [sample.metainfo['image_index'] for sample in data_samples]
 
 
-def expand(images: Tensor, index: list[int] | None) -> Tensor:
+def expand(images: Tensor, index: list[int]) -> Tensor:
     """Rows of ``images`` (B, ...) per expression (E, ...); no copy if they are the same."""
-    if index is None or index == list(range(len(images))):
+    if index == list(range(len(images))):
         return images
     return images[torch.tensor(index, device=images.device)]

@@ -7,11 +7,10 @@ undefined (an image without target, or all target).
 from __future__ import annotations
 
 import torch
-from mmengine.model import BaseModule
 from torch import Tensor
 
-from .afm import pool_blocks, upsample_scores, valid_pixels
-from .aml import AMLRecord
+from .blocks import Size, pool_blocks, upsample_scores
+from .masker import Record
 
 
 def roc_auc(scores: Tensor, positives: Tensor) -> float:
@@ -30,33 +29,40 @@ def roc_auc(scores: Tensor, positives: Tensor) -> float:
     return float(above / (count * (len(positives) - count)))
 
 
-def score_auc(record: AMLRecord) -> Tensor:
+def score_auc(record: Record) -> Tensor:
     """AUC (E,) of the up-sampled score against the ground truth, over valid pixels."""
-    size: tuple[int, int] = tuple(record.targets.shape[-2:])  # type: ignore[assignment]
-    pixels = upsample_scores(record.scores, size)
-    valid = valid_pixels(record.valid_sizes, size, pixels.device)
-    return torch.tensor([roc_auc(p[v], t[v]) for p, t, v in zip(pixels, record.targets, valid)])
+    rows = zip(score_pixels(record), record.targets, record.valid)
+    return torch.tensor([roc_auc(p[v], t[v]) for p, t, v in rows])
 
 
-def masked_shares(record: AMLRecord, block_filter: BaseModule) -> dict[str, Tensor]:
-    """Shares (E,): weak blocks, masked blocks, masked pixels of the target."""
-    size: tuple[int, int] = tuple(record.targets.shape[-2:])  # type: ignore[assignment]
-    side: int = block_filter.block_size  # type: ignore[assignment]
-    valid = valid_pixels(record.valid_sizes, size, record.masked.device)
-    inside = (pool_blocks(valid, side, 'max') > 0).flatten(1).sum(1)
-    weak = block_filter.weak(record.scores, size, valid)  # type: ignore[operator]
-    target = pool_blocks(record.targets & valid, side, 'sum').flatten(1)
+def score_pixels(record: Record) -> Tensor:
+    """The map at the size of the input, (E, H, W).
+
+    Raises:
+        ValueError: There is no map: no estimator chose.
+    """
+    if record.scores is None:
+        raise ValueError('no estimator chose these blocks, so there is no map to judge')
+    size: Size = (record.targets.shape[-2], record.targets.shape[-1])
+    return upsample_scores(record.scores, size, record.valid)
+
+
+def masked_shares(record: Record) -> dict[str, Tensor]:
+    """Shares (E,): weak and masked ones of an image's blocks, masked pixels of the target."""
+    side = record.block_size
+    inside = (pool_blocks(record.valid, side, 'max') > 0).flatten(1).sum(1)
+    target = pool_blocks(record.targets & record.valid, side, 'sum').flatten(1)
     masked = record.masked.flatten(1)
     return {
-        'weak': weak.flatten(1).sum(1) / inside,
+        'weak': record.weak.flatten(1).sum(1) / inside,
         'masked': masked.sum(1) / inside,
         'masked_target': (target * masked).sum(1) / target.sum(1),
     }
 
 
-def alignment_diagnostics(record: AMLRecord, block_filter: BaseModule) -> dict[str, Tensor]:
+def alignment_diagnostics(record: Record) -> dict[str, Tensor]:
     """All diagnostics (E,): weak, masked, masked_target, auc and, if known, entropy (nats)."""
-    found = {**masked_shares(record, block_filter), 'auc': score_auc(record)}
+    found = {**masked_shares(record), 'auc': score_auc(record)}
     if record.entropy is not None:
         found['entropy'] = record.entropy
     return {name: values.double().cpu() for name, values in found.items()}

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..structures import TextTokens
+from ...structures import TextTokens
 
 
 class Vocabulary(NamedTuple):

@@ -1,37 +1,36 @@
 """Does an alignment estimator see the target? The diagnostics of training, over a data set.
 
-Encoders alone, no gradient, never the decoder. E = expressions, one record per expression,
+In eval mode, as stage 1 of training. E = expressions, one record per expression,
 estimator, filter and seed.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from mmseg.structures import SegDataSample
 from torch import Tensor
 
-from ..registry import MODELS
-from ..structures import TextImageFeatures
-from .afm import upsample_scores
-from .aml import AMLRecord, score_with
-from .base import valid_sizes
-from .diagnostics import alignment_diagnostics, roc_auc
+from ...registry import MODELS
+from ..base import View
+from ..masking.diagnostics import alignment_diagnostics, roc_auc, score_pixels
+from ..masking.masker import Masker, Record
+from . import maps  # noqa: F401  registers
 
 ESTIMATORS: dict[str, dict[str, Any]] = {
     'pmme': dict(type='mmseg_aml.PMME'),
     'pmme-literal': dict(type='mmseg_aml.PMME', temperature=1.0),
-    'pmme-shared': dict(type='mmseg_aml.PMME', shared=True),
+    'pmme-shared': dict(type='mmseg_aml.SharedPMME'),
     'linear': dict(type='mmseg_aml.UntrainedLinear'),
     'noise': dict(type='mmseg_aml.UniformNoise'),
+    'oracle': dict(type='mmseg_aml.GroundTruth'),
 }
 FILTERS: dict[str, dict[str, Any]] = {
     'paper': dict(type='mmseg_aml.AFM'),
-    'literal': dict(type='mmseg_aml.AFM', select='pixel'),
+    'literal': dict(type='mmseg_aml.LiteralAFM'),
     'release': dict(type='mmseg_aml.ReleaseAFM'),
     'quantile': dict(type='mmseg_aml.AFM', quantile=0.5),
 }
@@ -41,11 +40,10 @@ AREA_BOUNDS = (0.02, 0.1)  # of the image
 
 
 class Setting(NamedTuple):
-    """One row of the table: an estimator and a filter, built once per seed."""
+    """One row of the table: a masker of an estimator and a filter, one per seed."""
 
     name: str
-    estimators: list[Any]
-    filter: Any
+    maskers: list[Masker]
 
 
 class Sample(NamedTuple):
@@ -71,66 +69,37 @@ def setting(
     A config keeps its own ``level``, ``block_size`` and, with one seed, ``seed``.
     """
     names = [item if isinstance(item, str) else 'config' for item in (estimator, filter)]
-    options = dict(ESTIMATORS[estimator], level=level) if isinstance(estimator, str) else estimator
-    several = [{**options, 'seed': seed} for seed in range(seeds)] if seeds > 1 else [options]
+    options = dict(ESTIMATORS[estimator]) if isinstance(estimator, str) else dict(estimator)
+    accepts = inspect.signature(MODELS.get(options['type']).__init__).parameters
+    if isinstance(estimator, str) and 'level' in accepts:
+        options['level'] = level
+    several = [options]
+    if seeds > 1 and 'seed' in accepts:
+        several = [{**options, 'seed': seed} for seed in range(seeds)]
     if isinstance(filter, str):
         filter = dict(FILTERS[filter], block_size=block_size)
-    built = [MODELS.build(dict(one)) for one in several]
-    return Setting(' + '.join(names), built, MODELS.build(dict(filter)))
+    return Setting(' + '.join(names), [Masker(one, dict(filter)) for one in several])
 
 
-def targets_at_input(
-    samples: Sequence[SegDataSample], size: tuple[int, int], sizes: Sequence[tuple[int, int]]
-) -> Tensor:
-    """Ground truth as the network sees it, (E, H, W) bool: test pipelines keep it original."""
-    rows = []
-    for sample, inside in zip(samples, sizes):
-        mask = sample.gt_sem_seg.data[None].float()  # type: ignore[attr-defined]
-        if tuple(mask.shape[-2:]) != size:
-            mask = F.interpolate(mask, inside, mode='nearest-exact')
-        missing = (0, size[1] - mask.shape[-1], 0, size[0] - mask.shape[-2])
-        rows.append(F.pad(mask, missing)[0, 0] == 1)
-    return torch.stack(rows)
-
-
-@torch.no_grad()
-def records_of(
-    settings: Iterable[Setting],
-    features: TextImageFeatures,
-    inputs: Tensor,
-    samples: Sequence[SegDataSample],
-    seed: int,
-) -> dict[tuple[str, int], AMLRecord]:
+def records_of(settings: Iterable[Setting], view: View, seed: int) -> dict[tuple[str, int], Record]:
     """What every setting would mask in one batch: (setting, seed) -> record.
 
-    Args:
-        features: Of the network's ``encode``.
-        inputs: (B, 3, H, W), for its size.
-        samples: E expressions with ground truth.
-        seed: Of the filters' draws.
+    ``seed`` is that of the filters' draws; the view should not learn.
     """
-    size: tuple[int, int] = tuple(inputs.shape[-2:])  # type: ignore[assignment]
-    sizes = valid_sizes(inputs, samples)
-    targets = targets_at_input(samples, size, sizes).to(inputs.device)
-    found = {}
-    for one in settings:
-        for index, estimator in enumerate(one.estimators):
-            scores, entropy = score_with(estimator, features)
-            generator = torch.Generator().manual_seed(seed)
-            masked = one.filter(
-                scores, size, valid_sizes=sizes, targets=targets, generator=generator
-            )
-            found[one.name, index] = AMLRecord(scores, entropy, masked, targets, sizes)
-    return found
+    return {
+        (one.name, index): masker(view, torch.Generator().manual_seed(seed))
+        for one in settings
+        for index, masker in enumerate(one.maskers)
+    }
 
 
-def auc_against_others(record: AMLRecord, images: Sequence[int]) -> Tensor:
+def auc_against_others(record: Record, images: Sequence[int]) -> Tensor:
     """AUC (E,) of the target against the targets of the image's other expressions.
 
     Against everything else, a map that merely tells objects from background scores well.
     NaN where an image has no other target. ``images``: each expression's image.
     """
-    pixels = upsample_scores(record.scores, record.targets.shape[-2:])  # type: ignore[arg-type]
+    pixels = score_pixels(record)
     index = torch.tensor(list(images))
     found = []
     for row, own in enumerate(record.targets):
@@ -141,20 +110,15 @@ def auc_against_others(record: AMLRecord, images: Sequence[int]) -> Tensor:
 
 
 def samples_of(
-    settings: Sequence[Setting],
-    records: dict[tuple[str, int], AMLRecord],
-    features: TextImageFeatures,
-    images: Sequence[int],
+    records: dict[tuple[str, int], Record], view: View, images: Sequence[int]
 ) -> list[Sample]:
     """The numbers of :func:`records_of`, one entry per expression of ``images``."""
-    filters = {one.name: one.filter for one in settings}
-    tokens = features.text.mask.sum(1).tolist()
+    tokens = view.features.text.mask.sum(1).tolist()
+    areas = (view.targets.flatten(1).sum(1) / view.valid.flatten(1).sum(1)).tolist()
     found = []
     for (name, seed), record in records.items():
-        values = alignment_diagnostics(record, filters[name])
+        values = alignment_diagnostics(record)
         values['auc_others'] = auc_against_others(record, images)
-        valid = torch.tensor([h * w for h, w in record.valid_sizes])
-        areas = (record.targets.flatten(1).sum(1).cpu() / valid).tolist()
         for row, area in enumerate(areas):
             numbers = {key: float(column[row]) for key, column in values.items()}
             found.append(Sample(name, seed, int(tokens[row]), area, numbers))

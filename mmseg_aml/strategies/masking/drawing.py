@@ -10,14 +10,14 @@ from mmengine.dist import master_only
 from mmengine.runner import Runner
 from torch import nn
 
-from ..models.data_preprocessor import flatten_expressions
-from ..structures import ExpressionGroup
-from .aml import AMLRecord
+from ...models.data_preprocessor import flatten_expressions
+from ...structures import ExpressionGroup
+from .masker import Record
 
 
 @master_only  # other ranks would predict for nothing
 def draw_training_sample(
-    runner: Runner, model: nn.Module, data_batch: dict[str, Any], record: AMLRecord
+    runner: Runner, model: nn.Module, data_batch: dict[str, Any], record: Record
 ) -> None:
     """Draws the batch's first expression as the network saw it (resized).
 
@@ -36,7 +36,7 @@ def draw_training_sample(
         'aml',
         image.permute(1, 2, 0).cpu().numpy(),
         predicted,
-        alignment=record.scores[0],
+        alignment=None if record.scores is None else record.scores[0],
         masked_blocks=record.masked[0],
         step=runner.iter + 1,
     )
