@@ -24,17 +24,17 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from mmseg_aml.models.fusions.cross_attention import _axis_code
 from mmseg_aml.registry import MODELS
+from mmseg_aml.strategies.base import Masked, View
 
 
 class Checkerboard(nn.Module):
     """A filter whose blocks depend on no data: fake tensors have none."""
 
-    block_size = 32
-
-    def forward(self, scores: Tensor, image_size: tuple[int, int], **_: Any) -> Tensor:
-        rows, columns = (-(-side // self.block_size) for side in image_size)
+    def forward(self, scores: Tensor, view: View, generator: torch.Generator) -> Masked:
+        rows, columns = (-(-side // 32) for side in view.size)
         board = (torch.arange(rows)[:, None] + torch.arange(columns)) % 2 == 0
-        return board.expand(len(scores), -1, -1).clone()
+        board = board.expand(len(scores), -1, -1).clone()
+        return Masked(board, board, 32)
 
 
 class MeanLogit(nn.Module):
@@ -110,7 +110,7 @@ def count(
         head.loss_decode = nn.ModuleList(MeanLogit(loss.loss_name) for loss in several)
     fake.loss_wrapper = None if strategy is None else MODELS.build(strategy)
     if fake.loss_wrapper is not None:
-        fake.loss_wrapper.filter = Checkerboard()
+        fake.loss_wrapper.masker.filter = Checkerboard()
         fake.loss_wrapper.text_ratio = 0.0  # words are chosen by value, and cost nothing
     # mmseg's pixel accuracy picks pixels by value; it is no product and is thrown away.
     accuracy = patch(
@@ -120,10 +120,10 @@ def count(
     flops = FlopCounterMode(display=False)
     with accuracy, arithmetic(), written_out, mode:
         images, samples = torch.randn(batch, 3, size, size), samples_for(batch, 1, size)
-        estimator = getattr(fake.loss_wrapper, 'estimator', None)
-        if estimator is not None:
-            with torch.no_grad():  # its random matrices are made once, in the first step
-                estimator(fake.encode(images, samples))
+        masker = None if fake.loss_wrapper is None else fake.loss_wrapper.masker
+        if masker is not None and masker.estimator is not None:
+            # Its random matrices are made once, in the first step.
+            masker.estimator(View(fake, images, samples, learns=False))
         with PeakMemory([*tensors_of(fake), images]) as memory, flops:
             fake.parse_losses(fake.loss(images, samples))[0].backward()
     _axis_code.cache_clear()  # of fake tensors

@@ -50,6 +50,10 @@ class Alignment(NamedTuple):
     scores: Tensor
     entropy: Tensor | None = None
 
+    def of(self, rows: list[int]) -> Alignment:
+        """That of other expressions of the batch."""
+        return Alignment(self.scores[rows], None if self.entropy is None else self.entropy[rows])
+
 
 class Masked(NamedTuple):
     """Which blocks go dark. masked, weak (those that may be masked): (E, H_b, W_b) bool."""

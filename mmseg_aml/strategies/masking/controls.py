@@ -23,24 +23,25 @@ def check_control(control: str | None) -> None:
         raise ValueError(f'control must be one of {CONTROLS} or None, got {control!r}')
 
 
-def partners(control: str, samples: Sequence[SegDataSample]) -> list[int]:
+def partners(control: str, samples: Sequence[SegDataSample]) -> list[int | None]:
     """For every expression, the one whose map it gets: the next one that fits, in a circle.
 
+    None where there is none: the only sentence about its image.
+
     Raises:
-        ValueError: If the batch has no other image, or an image no other sentence.
+        ValueError: If no expression of the batch has a partner.
     """
     images = [sample.metainfo['image_index'] for sample in samples]
     count, same = len(images), control == 'other-sentence'
     found = []
     for row, image in enumerate(images):
         others = ((row + step) % count for step in range(1, count))
-        partner = next((one for one in others if (images[one] == image) == same), None)
-        if partner is None:
-            needs = (
-                "at least two expressions per image (sampling='image', num_expressions > 1)"
-                if same
-                else 'at least two images per batch and rank'
-            )
-            raise ValueError(f'control={control!r} needs {needs}')
-        found.append(partner)
+        found.append(next((one for one in others if (images[one] == image) == same), None))
+    if all(partner is None for partner in found):
+        needs = (
+            "two sentences about an image (sampling='image', num_expressions > 1)"
+            if same
+            else 'two images per batch and rank'
+        )
+        raise ValueError(f'control={control!r} needs at least {needs}')
     return found

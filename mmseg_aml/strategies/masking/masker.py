@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...registry import MODELS
-from ..base import Alignment, LearningEstimator, View, check_estimator, check_filter
+from ..base import Alignment, LearningEstimator, Masked, View, check_estimator, check_filter
 from .blocks import apply_blocks, pool_blocks, redistribute
 from .controls import check_control, partners
 
@@ -33,7 +33,7 @@ class Masker(nn.Module):
     """Scores a view, turns the scores into blocks, and keeps a record.
 
     Samples without a target (gRefCOCO) have no aligned region: with an estimator, nothing
-    of them is masked.
+    of them is masked. Nor of those whose control finds no other map.
 
     Args:
         estimator: Config of an :class:`AlignmentEstimator`; None if ``filter`` needs no map.
@@ -61,34 +61,37 @@ class Masker(nn.Module):
     @torch.no_grad()
     def forward(self, view: View, generator: torch.Generator) -> Record:
         """What goes dark in ``view``; ``generator`` gives the draws."""
-        alignment = self._alignment(view)
-        nothing = view.inputs.new_zeros(len(view.samples), 1, 1)
-        found = self.filter(nothing if alignment is None else alignment.scores, view, generator)
+        if self.estimator is None:
+            nothing = view.inputs.new_zeros(len(view.samples), 1, 1)
+            return record_of(None, self.filter(nothing, view, generator), view)
+        alignment: Alignment = self.estimator(view)
+        maskable = view.targets.flatten(1).any(1)
+        if self.control not in (None, 'random'):
+            rows = partners(self.control, view.samples)
+            alone = [row is None for row in rows]
+            if any(alone):
+                maskable &= ~torch.tensor(alone, device=maskable.device)
+            alignment = alignment.of([own if row is None else row for own, row in enumerate(rows)])
+        found = self.filter(alignment.scores, view, generator)
         masked = found.masked
         if self.control == 'random':
             area = pool_blocks(view.valid, found.block_size, 'sum')
             draws = torch.rand(masked.shape, generator=generator).to(masked.device)
             masked = redistribute(masked, area, draws)
-        if alignment is not None:
-            masked = masked & view.targets.flatten(1).any(1)[:, None, None]
-        scores, entropy = alignment or (None, None)
-        return Record(
-            scores, entropy, masked, found.weak, found.block_size, view.targets, view.valid
-        )
-
-    def _alignment(self, view: View) -> Alignment | None:
-        if self.estimator is None:
-            return None
-        found = self.estimator(view)
-        if self.control in (None, 'random'):
-            return found
-        rows = partners(self.control, view.samples)
-        entropy = None if found.entropy is None else found.entropy[rows]
-        return Alignment(found.scores[rows], entropy)
+        found = found._replace(masked=masked & maskable[:, None, None])
+        return record_of(alignment, found, view)
 
     def learn(self, view: View) -> dict[str, Tensor]:
         """Losses of an estimator that learns; else none."""
         return self.estimator.loss(view) if isinstance(self.estimator, LearningEstimator) else {}
+
+
+def record_of(alignment: Alignment | None, found: Masked, view: View) -> Record:
+    """Puts together what was seen and what was chosen."""
+    scores, entropy = alignment or (None, None)
+    return Record(
+        scores, entropy, found.masked, found.weak, found.block_size, view.targets, view.valid
+    )
 
 
 def masked_images(view: View, record: Record) -> tuple[Tensor, list[int] | None]:
