@@ -11,6 +11,7 @@ import argparse
 import sys
 
 from mmseg_aml.datasets.ref_shapes import KIND_WEIGHTS, export_ref_shapes
+from mmseg_aml.datasets.ref_shapes.language import LANGUAGES
 
 
 def parse_args() -> argparse.Namespace:
@@ -48,6 +49,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--no-synonyms', action='store_true', help='say the same thing always in the same words'
     )
+    parser.add_argument(
+        '--language', default='en', choices=LANGUAGES, help='of the sentences (default en)'
+    )
     parser.add_argument('--seed', type=int, default=0, help='same seed, same bytes (default 0)')
     parser.add_argument('--workers', type=int, default=1, help='processes (default 1)')
     parser.add_argument('--overwrite', action='store_true', help='replace an earlier RefShapes')
@@ -70,6 +74,7 @@ def main() -> None:
             scale=args.scale,
             kind_weights=dict(zip(KIND_WEIGHTS, args.kinds)),
             synonyms=not args.no_synonyms,
+            language=args.language,
             workers=args.workers,
             overwrite=args.overwrite,
         )

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from ..expressions.logic import Form, form_to_dict, kind_of
 from .drawing import draw
-from .language import KIND_WEIGHTS, refer
+from .language import KIND_WEIGHTS, LANGUAGES, refer
 from .scene import HELD_OUT, MIN_VISIBLE, SHAPES, Scene, sample_scene
 
 SPLITS = ('train', 'val', 'testA', 'testB')
@@ -49,6 +49,7 @@ def make_example(
     scale: float = 1.0,
     kind_weights: Mapping[str, float] = KIND_WEIGHTS,
     synonyms: bool = True,
+    language: str = 'en',
 ) -> Example:
     """Picture ``index`` of ``split``: a function of its arguments alone, on any worker.
 
@@ -64,7 +65,7 @@ def make_example(
             continue
         targets = [s.id for s in scene.shapes if not held_out or (s.color, s.shape) in HELD_OUT]
         targets = rng.sample(targets, min(len(targets), rng.randint(2, 4)))
-        sentences = {i: refer(scene, i, rng, 3, kind_weights, synonyms) for i in targets}
+        sentences = {i: refer(scene, i, rng, 3, kind_weights, synonyms, language) for i in targets}
         sentences = {i: found for i, found in sentences.items() if len(found) > 1}
         if len(sentences) > 1:
             return Example(scene, picture, masks, sentences)
@@ -183,6 +184,7 @@ def export_ref_shapes(
     scale: float = 1.0,
     kind_weights: Mapping[str, float] = KIND_WEIGHTS,
     synonyms: bool = True,
+    language: str = 'en',
     workers: int = 1,
     overwrite: bool = False,
 ) -> dict[str, dict[str, int]]:
@@ -201,6 +203,8 @@ def export_ref_shapes(
         scale: size of the shapes, 0.5 to 1.5 of the usual.
         kind_weights: shares aimed at of 'attribute', 'position' and 'relation' sentences.
         synonyms: vary the wording; otherwise a logical form is always said in the same words.
+        language: 'en', 'ko' or 'zh'. Pictures and forms differ between languages, since words are
+            drawn from the same stream.
         overwrite: replace an earlier RefShapes export.
 
     Returns:
@@ -221,6 +225,8 @@ def export_ref_shapes(
         raise ValueError(f'scale must lie in [0.5, 1.5], got {scale}')
     if set(kind_weights) != set(KIND_WEIGHTS) or min(kind_weights.values()) < 0:
         raise ValueError(f'kind_weights needs {sorted(KIND_WEIGHTS)}, got {dict(kind_weights)}')
+    if language not in LANGUAGES:
+        raise ValueError(f'language must be one of {LANGUAGES}, got {language!r}')
     jobs = [(split, i) for split in SPLITS for i in range(counts.get(split, 0))]
     tables = ReferTables()
     with _replacing(Path(out), overwrite) as work:
@@ -233,6 +239,7 @@ def export_ref_shapes(
             scale=scale,
             kind_weights=dict(kind_weights),
             synonyms=synonyms,
+            language=language,
         )
         with multiprocessing.Pool(workers) if workers > 1 else _Serial() as pool:
             done = pool.imap(task, jobs, chunksize=16)

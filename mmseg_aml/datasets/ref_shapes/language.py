@@ -10,8 +10,10 @@ from itertools import product
 from ..expressions import choice, wording
 from ..expressions.choice import FirstWords, placed, related, shared
 from ..expressions.logic import PLACES, Form, Ranked, evaluate, refers_clearly
+from .languages import OTHERS
 from .scene import Is, Scene, Shape
 
+LANGUAGES = ('en', *OTHERS)
 NOUNS = {
     None: ('shape', 'object', 'thing', 'one'),
     'circle': ('circle', 'circle', 'disc'),
@@ -175,13 +177,16 @@ def refer(
     count: int,
     kind_weights: Mapping[str, float] = KIND_WEIGHTS,
     synonyms: bool = True,
+    language: str = 'en',
 ) -> list[tuple[str, Form]]:
     """Up to ``count`` different sentences, with their forms, that clearly refer to ``target``.
 
     Args:
         kind_weights: Shares of the kinds aimed at; a kind of weight 0 does not occur.
         synonyms: Vary the wording; otherwise a form is always said in the same words.
+        language: ``'en'``, or a key of :data:`languages.OTHERS`; the forms are the same.
     """
+    realise = OTHERS.get(language, partial(wording.realise, wording=WORDING))
     words = rng if synonyms else FirstWords()
     makers = dict(attribute=attribute_forms, position=position_forms, relation=relation_forms)
     shape = scene.shapes[target]
@@ -189,7 +194,7 @@ def refer(
         [scene],
         target,
         {kind: partial(make, scene, shape, rng) for kind, make in makers.items()},
-        lambda form: wording.realise(form, words, WORDING),
+        lambda form: realise(form, words),
         rng,
         count,
         kind_weights,
