@@ -19,6 +19,10 @@ PAPERS = {
         'CARIS: Context-Aware Referring Image Segmentation',
         'https://doi.org/10.1145/3581783.3612117',
     ),
+    'rela': (
+        'GRES: Generalized Referring Expression Segmentation',
+        'https://arxiv.org/abs/2306.00968',
+    ),
     'lavt': ('LAVT: Language-Aware Vision Transformer', 'https://arxiv.org/abs/2112.02244'),
     'maskris': (
         'MaskRIS: Semantic Distortion-aware Data Augmentation',

@@ -5,6 +5,7 @@ from . import (  # noqa: F401  registers
     fusions,
     layers,
     losses,
+    no_target,
     segmentors,
     text_encoders,
 )

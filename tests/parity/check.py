@@ -3,17 +3,19 @@
     python tests/parity/check.py FOLDER [FOLDER ...]
 
 A folder holds ``config.json``, ``state_dict.pt`` and ``io_*.npz`` (and perhaps
-``grad_norms.json``), laid out like the reference folders ``parity/caris`` and
-``parity/lavt``. Prints the largest absolute differences of every case; exits with 1 if
+``grad_norms.json``), laid out like the reference folders ``parity/caris``, ``parity/lavt``
+and ``parity/rela``. Prints the largest absolute differences of every case; exits with 1 if
 logits differ by more than 1e-4, the loss by more than 1e-5, or a parameter's gradient
-norm by more than 0.1 %.
+norm by more than 0.1 %; a case module may set other tolerances, with the reason.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -46,39 +48,62 @@ class Difference(NamedTuple):
 def case_module(folder: Path) -> ModuleType:
     """The module that knows the layout of ``folder``."""
     config = json.loads((folder / 'config.json').read_text())
-    if 'bert' in config:
+    if 'pixel_decoder' in config and 'head' in config:
+        import rela_case as module
+    elif 'bert' in config:
         import caris_case as module
     elif 'num_heads_fusion' in config:
         import lavt_case as module
     else:
-        raise ValueError(f'{folder}/config.json is laid out neither like caris nor like lavt')
+        raise ValueError(f'{folder}/config.json is laid out like no known host')
     return module
 
 
-def difference(name: str, ours: Any, stored: np.ndarray) -> Difference:
-    """Largest absolute difference; arrays stored in half precision get its rounding on top."""
+def difference(
+    name: str, ours: Any, stored: np.ndarray, tolerances: Mapping[str, float] | None = None
+) -> Difference:
+    """Largest absolute difference; of labels and flags, the share of entries that differ.
+
+    Arrays stored in half precision get its rounding on top of the tolerance: the first of
+    ``tolerances`` whose pattern is the whole name.
+    """
     tolerance = LOSS if name.startswith('loss') else LOGITS
+    found = [t for pattern, t in (tolerances or {}).items() if re.fullmatch(pattern, name)]
+    tolerance = found[0] if found else tolerance
     if stored.dtype == np.float16:
         tolerance += float(np.abs(stored).max()) * 2.0**-11
     if np.shape(ours) != stored.shape:
         raise ValueError(f'{name}: our shape {np.shape(ours)}, stored {stored.shape}')
+    if stored.dtype.kind in 'bui':
+        return Difference(name, float(np.mean(np.asarray(ours) != stored)), tolerance)
     gap = np.abs(np.asarray(ours, np.float64) - stored.astype(np.float64))
     return Difference(name, float(gap.max()), tolerance)
 
 
-def gradient_differences(ours: dict[str, float], stored: dict[str, float]) -> list[Difference]:
-    """The worst relative difference of the norms, and the number of absent gradients."""
+def gradient_differences(
+    ours: dict[str, float], stored: dict[str, float], zero: re.Pattern[str] | None = None
+) -> list[Difference]:
+    """The worst relative difference of the norms, and the number of absent gradients.
+
+    Of parameters that match ``zero`` the true gradient is 0: their norms only have to be small.
+    """
     stored = {key: norm for key, norm in stored.items() if norm is not None}  # None: unused
     absent = sorted(stored.keys() - ours.keys())
     if absent:
         print(f'  no gradient: {absent}')
+    noise = {k: ours[k] for k in stored.keys() & ours.keys() if zero and zero.fullmatch(k)}
+    stored = {k: norm for k, norm in stored.items() if k not in noise}
     floor = NOISE * max(stored.values()) / GRADIENT
     gaps = {k: abs(ours[k] - norm) / (norm + floor) for k, norm in stored.items() if k in ours}
     worst = max(gaps, key=lambda key: gaps[key])
-    return [
+    found = [
         Difference(f'gradient norm, relative ({worst})', gaps[worst], GRADIENT),
         Difference('parameters without gradient', float(len(absent)), 0.0),
     ]
+    if noise:
+        largest = max(stored.values())
+        found.append(Difference('gradients that are zero', max(noise.values()) / largest, 1e-6))
+    return found
 
 
 def check(folder: Path) -> dict[str, list[Difference]]:
@@ -94,16 +119,23 @@ def check(folder: Path) -> dict[str, list[Difference]]:
     model = module.build(folder)
     norms_file = folder / 'grad_norms.json'
     norms = json.loads(norms_file.read_text()) if norms_file.exists() else {}
+    tolerances = getattr(module, 'TOLERANCES', {})
     report = {}
     for path in cases:
         with np.load(path) as file:
             arrays = {name: file[name] for name in file.files}
         outputs = module.run(model, arrays)
-        found = [difference(k, v, arrays[k]) for k, v in outputs.items() if k in arrays]
+        found = [difference(k, v, arrays[k], tolerances) for k, v in outputs.items() if k in arrays]
         name = path.stem[len('io_') :]
         if name in norms:
-            found += gradient_differences(outputs['grad_norms'], norms[name])
+            zero = getattr(module, 'NO_GRADIENT', None)
+            found += gradient_differences(outputs['grad_norms'], norms[name], zero)
         report[name] = found
+    if hasattr(module, 'further_cases'):
+        for name, items in module.further_cases(folder).items():
+            report[name] = [
+                difference(key, ours, stored, tolerances) for key, ours, stored in items
+            ]
     return report
 
 

@@ -186,10 +186,18 @@ class SwinTransformer(MMSegSwinTransformer):
     base 128; 2-2-18-2; 4-8-16-32, large 192; 2-2-18-2; 6-12-24-48.
     ``init_cfg=dict(type='Pretrained', checkpoint=...)`` takes official files and
     mmseg's; bias tables of another window size are resized.
+
+    Args:
+        norm_outputs: Whether every level handed out has a LayerNorm of its own; without, the
+            levels are what goes on into the next stage (for ``PWAMFusion``, which norms).
+        kwargs: As :class:`mmseg.models.SwinTransformer`.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, *, norm_outputs: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if not norm_outputs:
+            for i in self.out_indices:
+                setattr(self, f'norm{i}', nn.Identity())
         with_cp = kwargs.get('with_cp', False)
         stages = [cast(SwinBlockSequence, stage) for stage in self.stages]
         self.stages = nn.ModuleList(SwinStage(stage, with_cp=with_cp) for stage in stages)

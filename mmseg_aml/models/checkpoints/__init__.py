@@ -1,7 +1,7 @@
 """Published weight files -> ours, and back.
 
-``files`` reads, ``layouts`` knows the keys, ``towers`` renames Swin and BERT, ``caris`` and
-``lavt`` whole networks.
+``files`` reads, ``layouts`` knows the keys, ``towers`` renames Swin and BERT, ``caris``,
+``lavt`` and ``rela`` whole networks.
 """
 
 from .files import add_prefix, load_file, state_of, with_prefix

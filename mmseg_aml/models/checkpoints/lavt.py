@@ -8,7 +8,6 @@ back separately, as everything unknown is, and the way back is without loss.
 
 from __future__ import annotations
 
-import re
 from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from ...engine.checkpoints import without_module
 from .files import State, add_prefix, with_prefix
-from .layouts import BERT_KEYS, SWIN_KEYS, Converted, KeyTable
+from .layouts import BERT_KEYS, SWIN_KEYS, Converted, KeyTable, rename_beginnings
 from .towers import bert_from_ours, bert_to_ours, swin_from_ours, swin_to_ours
 
 LAVT_KEYS = KeyTable(
@@ -55,29 +54,9 @@ _DECODER_NAMES = (('conv1_1.', 'conv_seg.'),) + tuple(
 )
 
 
-def _renamed(key: str, source: str, target: str) -> str | None:
-    """``key`` with its beginning ``source`` replaced, or None if it begins otherwise."""
-    match = re.match(re.escape(source).replace(r'\#', r'(\d+)'), key)
-    if match is None:
-        return None
-    number = match[1] if match.groups() else ''
-    return target.replace('#', number) + key[match.end() :]
-
-
-def _rename(
-    state: Mapping[str, Tensor], names: tuple[tuple[str, str], ...], *, reverse: bool = False
-) -> State:
-    """Rename the beginnings of keys; those that no pair knows stay as they are."""
-    pairs = [(ours, theirs) for theirs, ours in names] if reverse else names
-    renamed = {}
-    for key, value in state.items():
-        candidates = (_renamed(key, source, target) for source, target in pairs)
-        renamed[next((name for name in candidates if name is not None), key)] = value
-    return renamed
-
-
-def _backbone_to_ours(state: Mapping[str, Tensor]) -> State:
-    renamed = _rename(state, _STAGE_NAMES)
+def backbone_to_ours(state: Mapping[str, Tensor]) -> State:
+    """Names of an image tower with PWAM and gates (LAVT, ReLA), without ``backbone.``."""
+    renamed = rename_beginnings(state, _STAGE_NAMES)
     fusion = {k: v for k, v in renamed.items() if k.startswith(('fusions.', 'gates.'))}
     swin = {k: v for k, v in renamed.items() if k not in fusion}
     # Convolutions of kernel 1 are linear layers here.
@@ -85,14 +64,15 @@ def _backbone_to_ours(state: Mapping[str, Tensor]) -> State:
     return {**swin_to_ours(swin), **fusion}
 
 
-def _backbone_from_ours(state: Mapping[str, Tensor]) -> State:
+def backbone_from_ours(state: Mapping[str, Tensor]) -> State:
+    """Inverse of :func:`backbone_to_ours`."""
     fusion = {k: v for k, v in state.items() if k.startswith(('fusions.', 'gates.'))}
     swin = {k: v for k, v in state.items() if k not in fusion}
     fusion = {
         k: v.unsqueeze(-1) if k.startswith('fusions.') and v.ndim == 2 else v
         for k, v in fusion.items()
     }
-    return {**swin_from_ours(swin), **_rename(fusion, _STAGE_NAMES, reverse=True)}
+    return {**swin_from_ours(swin), **rename_beginnings(fusion, _STAGE_NAMES, reverse=True)}
 
 
 def unused_gate(state: Mapping[str, Tensor]) -> State:
@@ -116,9 +96,9 @@ def lavt_to_ours(state: Mapping[str, Tensor]) -> Converted:
     homeless = {*unknown, *unused_gate(network)}
     housed = {key: value for key, value in state.items() if key not in homeless}
     bert = bert_to_ours(with_prefix(housed, 'text_encoder.'))
-    decoder = _rename(with_prefix(housed, 'classifier.'), _DECODER_NAMES)
+    decoder = rename_beginnings(with_prefix(housed, 'classifier.'), _DECODER_NAMES)
     ours = {
-        **add_prefix(_backbone_to_ours(with_prefix(housed, 'backbone.')), 'backbone.'),
+        **add_prefix(backbone_to_ours(with_prefix(housed, 'backbone.')), 'backbone.'),
         **add_prefix(bert, 'text_encoder.model.'),
         **add_prefix(decoder, 'decode_head.'),
     }
@@ -131,10 +111,10 @@ def lavt_from_ours(state: Mapping[str, Tensor]) -> State:
     Raises:
         KeyError: If ``state`` has a key that is not LAVT's.
     """
-    decoder = _rename(with_prefix(state, 'decode_head.'), _DECODER_NAMES, reverse=True)
+    decoder = rename_beginnings(with_prefix(state, 'decode_head.'), _DECODER_NAMES, reverse=True)
     bert = bert_from_ours(with_prefix(state, 'text_encoder.model.'))
     network = {
-        **add_prefix(_backbone_from_ours(with_prefix(state, 'backbone.')), 'backbone.'),
+        **add_prefix(backbone_from_ours(with_prefix(state, 'backbone.')), 'backbone.'),
         **add_prefix(decoder, 'classifier.'),
     }
     foreign = LAVT_KEYS.unknown(network) + TEXT_KEYS.unknown(bert)

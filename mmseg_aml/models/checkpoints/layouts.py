@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import product
 from typing import NamedTuple
+
+from torch import Tensor
 
 from .files import State
 
@@ -77,3 +79,24 @@ def _concrete(template: str, present: set[str]) -> list[str]:
     if not indices:
         return [template]
     return [key for i in range(max(indices) + 1) for key in _concrete(f'{head}{i}{tail}', present)]
+
+
+def _renamed(key: str, source: str, target: str) -> str | None:
+    """``key`` with its beginning ``source`` replaced, or None if it begins otherwise."""
+    match = re.match(re.escape(source).replace(r'\#', r'(\d+)'), key)
+    if match is None:
+        return None
+    number = match[1] if match.groups() else ''
+    return target.replace('#', number) + key[match.end() :]
+
+
+def rename_beginnings(
+    state: Mapping[str, Tensor], names: tuple[tuple[str, str], ...], *, reverse: bool = False
+) -> State:
+    """Rename the beginnings of keys; those that no pair knows stay as they are."""
+    pairs = [(ours, theirs) for theirs, ours in names] if reverse else names
+    renamed = {}
+    for key, value in state.items():
+        candidates = (_renamed(key, source, target) for source, target in pairs)
+        renamed[next((name for name in candidates if name is not None), key)] = value
+    return renamed

@@ -1,4 +1,4 @@
-"""Pixel-word attention and the language gate of LAVT.
+"""Pixel-word attention and the language gate of LAVT, and the attention as a fusion of its own.
 
 Paper: https://arxiv.org/abs/2112.02244, equations 1-5 and 6-7; constants and the rules for
 padding and normalisation are those of the published network.
@@ -6,10 +6,14 @@ padding and normalisation are those of the published network.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
+from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmseg_aml.registry import MODELS
 from mmseg_aml.structures import TextFeatures
 
 PADDING_SCORE = -1e4  # finite, so that an expression without any token attends evenly, not to NaN
@@ -101,3 +105,51 @@ class LanguageGate(nn.Module):
     def forward(self, x: Tensor, fused: Tensor) -> Tensor:
         """x + tanh(W2 relu(W1 fused)) * fused, all (E, N, C)."""
         return x + self.fc2(F.relu(self.fc1(fused))).tanh() * fused
+
+
+@MODELS.register_module()
+class PWAMFusion(BaseModule):
+    """:class:`PWAM` and a LayerNorm on every level of a backbone that does not read text.
+
+    What is left of LAVT's image tower when its gates are closed: the words act on what is
+    handed out, never on what goes on, so the tower runs once per image. That is the network
+    that ReLA's recipe trains (:mod:`mmseg_aml.models.checkpoints.rela`).
+
+    Args:
+        in_channels: Channels of the levels, fine to coarse.
+        text_channels: C of the text tokens.
+        heads: Attention heads per level; one by default.
+        dropout: Rate inside PWAM.
+
+    Raises:
+        ValueError: If ``heads`` does not name one number per level.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: Sequence[int],
+        text_channels: int,
+        heads: Sequence[int] | None = None,
+        dropout: float = 0.0,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        heads = heads or [1] * len(in_channels)
+        if len(heads) != len(in_channels):
+            raise ValueError(f'{len(in_channels)} levels need as many heads, got {tuple(heads)}')
+        self.fusions = nn.ModuleList(
+            PWAM(channels, text_channels, heads=n, dropout=dropout)
+            for channels, n in zip(in_channels, heads)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(channels) for channels in in_channels)
+
+    def forward(self, levels: Sequence[Tensor], text: TextFeatures) -> tuple[Tensor, ...]:
+        """Levels (E, C_i, H_i, W_i) -> as many of the same shapes."""
+        if len(levels) != len(self.fusions):
+            raise ValueError(f'expected {len(self.fusions)} levels, got {len(levels)}')
+        fused = []
+        for level, fuse, norm in zip(levels, self.fusions, self.norms):
+            tokens = norm(fuse(level.flatten(2).transpose(1, 2), text))
+            fused.append(tokens.transpose(1, 2).reshape(level.shape))
+        return tuple(fused)

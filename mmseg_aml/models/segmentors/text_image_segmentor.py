@@ -18,6 +18,7 @@ from ...registry import MODELS
 from ...structures import TextFeatures, TextImageFeatures, TextTokens
 from ..backbones.normalization import agree
 from ..data_preprocessor import TextImageDataPreprocessor
+from ..no_target import GeneralisedHead, check_one_decides
 
 Levels = tuple[Tensor, ...]
 
@@ -43,6 +44,8 @@ class TextImageSegmentor(BaseSegmentor):
         fusion: ``fusion(visual levels, text) -> levels`` before a plain head. Its
             ``levels`` default to those that the heads read (their ``in_index``).
         auxiliary_head: Optional MMSegmentation head on the fused levels, training only.
+        no_target_head: Optional :class:`NoTargetHead` beside a decode head that does not
+            decide itself whether an expression refers to anything.
         loss_wrapper: Training strategy (AML, MaskRIS); None is plain training. It does
             nothing at inference. What a strategy learns itself lies under ``loss_wrapper.``
             in training checkpoints; networks with another strategy or none ignore it.
@@ -60,6 +63,7 @@ class TextImageSegmentor(BaseSegmentor):
         neck: dict[str, Any] | None = None,
         fusion: dict[str, Any] | None = None,
         auxiliary_head: dict[str, Any] | None = None,
+        no_target_head: dict[str, Any] | None = None,
         loss_wrapper: dict[str, Any] | None = None,
         train_cfg: dict[str, Any] | None = None,
         test_cfg: dict[str, Any] | None = None,
@@ -76,6 +80,7 @@ class TextImageSegmentor(BaseSegmentor):
             fusion = {'levels': read, **fusion} if read else fusion
         self.fusion = MODELS.build(fusion) if fusion else None
         self.auxiliary_head = MODELS.build(auxiliary_head) if auxiliary_head else None
+        self.no_target_head = MODELS.build(no_target_head) if no_target_head else None
         self.loss_wrapper = MODELS.build(loss_wrapper) if loss_wrapper else None
         self.register_load_state_dict_pre_hook(without_strategy)
         self.train_cfg = train_cfg
@@ -84,6 +89,7 @@ class TextImageSegmentor(BaseSegmentor):
         if isinstance(self.data_preprocessor, TextImageDataPreprocessor):
             preprocessor = self.data_preprocessor
             preprocessor.normalise_by(agree(preprocessor.given, self.backbone))
+        check_one_decides(self.decode_head, self.no_target_head)
         if self.test_cfg.get('with_maps') and not hasattr(self.decode_head, 'maps'):
             raise ValueError(
                 f'{type(self.decode_head).__name__} has no maps to show: drop test_cfg.with_maps'
@@ -204,6 +210,8 @@ class TextImageSegmentor(BaseSegmentor):
                     'aux',
                 )
             )
+        if self.no_target_head is not None:
+            losses.update(add_prefix(self.no_target_head.loss(features, samples), 'no_target'))
         # Pixel accuracy is mostly background, and a constant with one output channel.
         return {key: value for key, value in losses.items() if not key.endswith('acc_seg')}
 
@@ -216,14 +224,29 @@ class TextImageSegmentor(BaseSegmentor):
     # --- use -----------------------------------------------------------------
 
     def decode(self, features: TextImageFeatures, data_samples: Sequence[SegDataSample]) -> Tensor:
-        """Logits (E, 1 or 2, H, W) at the (padded) input size."""
+        """Logits (E, 1 or 2, H, W) at the (padded) input size.
+
+        Where the model decides whether there is a target, every data sample gets the bool
+        ``pred_no_target``.
+        """
         head_inputs = features if self.head_reads_text else features.fused
         if self.test_cfg.get('with_maps'):
             maps = self.decode_head.maps(features)
             for row, sample in enumerate(data_samples):
                 sample.set_field({name: values[row].cpu() for name, values in maps.items()}, 'maps')
         metas = [sample.metainfo for sample in data_samples]
-        return self.decode_head.predict(head_inputs, metas, self.test_cfg)
+        if isinstance(self.decode_head, GeneralisedHead):
+            logits, no_target = self.decode_head.predict_generalised(
+                head_inputs, metas, self.test_cfg
+            )
+        else:
+            logits = self.decode_head.predict(head_inputs, metas, self.test_cfg)
+            if self.no_target_head is None:
+                return logits
+            no_target = self.no_target_head(features).argmax(1) == 1
+        for sample, decision in zip(data_samples, no_target.tolist()):
+            sample.set_field(decision, 'pred_no_target')
+        return logits
 
     def encode_decode(self, inputs: Tensor, batch_data_samples: list[SegDataSample]) -> Tensor:
         """Logits (E, 1 or 2, H, W); images are encoded once, expressions in chunks."""

@@ -1,0 +1,3 @@
+_base_ = '../rela/rela_swin-b_4xb12-150k_refcoco+-480x480.py'
+
+model = dict(loss_wrapper=dict(type='mmseg_aml.MaskRISLossWrapper'))
