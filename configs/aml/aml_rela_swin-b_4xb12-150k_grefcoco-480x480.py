@@ -1,4 +1,4 @@
 _base_ = '../rela/rela_swin-b_4xb12-150k_grefcoco-480x480.py'
 
 model = dict(loss_wrapper=dict(type='mmseg_aml.AMLLossWrapper'))
-custom_hooks = [dict(type='mmseg_aml.PMMEHook', interval=500)]
+default_hooks = dict(aml=dict(type='mmseg_aml.PMMEHook', interval=500))

@@ -85,6 +85,7 @@ class AnnotationRecord(msgspec.Struct, gc=False):
     id: int
     image_id: int
     segmentation: msgspec.Raw = msgspec.Raw(b'null')
+    iscrowd: int = 0
 
 
 class Instances(msgspec.Struct):

@@ -176,7 +176,18 @@ def _annotation_arrays(
     image_of_row[rows] = image_of_ann
     arrays['ref_ann'] = _small(rows)
     arrays['ann_id'] = _small(wanted)
-    return _mask_arrays(files, used, [sizes[i] for i in image_of_row.tolist()], arrays)
+    own_sizes = [sizes[i] for i in image_of_row.tolist()]
+    if files.has_no_target_refs:
+        _leave_out_crowds(used, own_sizes)
+    return _mask_arrays(files, used, own_sizes, arrays)
+
+
+def _leave_out_crowds(used: list[AnnotationRecord], sizes: list[tuple[int, int]]) -> None:
+    """Crowds get an empty mask: the published loader of gRefCOCO skips them."""
+    for annotation, (height, width) in zip(used, sizes):
+        if annotation.iscrowd:
+            empty = dict(size=(height, width), counts=[height * width])
+            annotation.segmentation = msgspec.Raw(msgspec.json.encode(empty))
 
 
 def _check_same_image(

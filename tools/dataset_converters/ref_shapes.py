@@ -52,6 +52,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--language', default='en', choices=LANGUAGES, help='of the sentences (default en)'
     )
+    parser.add_argument(
+        '--generalised',
+        action='store_true',
+        help='also grefshapes/: sentences about one shape, several or none',
+    )
     parser.add_argument('--seed', type=int, default=0, help='same seed, same bytes (default 0)')
     parser.add_argument('--workers', type=int, default=1, help='processes (default 1)')
     parser.add_argument('--overwrite', action='store_true', help='replace an earlier RefShapes')
@@ -75,6 +80,7 @@ def main() -> None:
             kind_weights=dict(zip(KIND_WEIGHTS, args.kinds)),
             synonyms=not args.no_synonyms,
             language=args.language,
+            generalised=args.generalised,
             workers=args.workers,
             overwrite=args.overwrite,
         )

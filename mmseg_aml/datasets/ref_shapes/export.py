@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from ..expressions.logic import Form, form_to_dict, kind_of
 from .drawing import draw
+from .generalised import add_generalised
 from .language import KIND_WEIGHTS, LANGUAGES, refer
 from .scene import HELD_OUT, MIN_VISIBLE, SHAPES, Scene, sample_scene
 
@@ -185,6 +186,7 @@ def export_ref_shapes(
     kind_weights: Mapping[str, float] = KIND_WEIGHTS,
     synonyms: bool = True,
     language: str = 'en',
+    generalised: bool = False,
     workers: int = 1,
     overwrite: bool = False,
 ) -> dict[str, dict[str, int]]:
@@ -205,6 +207,7 @@ def export_ref_shapes(
         synonyms: vary the wording; otherwise a logical form is always said in the same words.
         language: 'en', 'ko' or 'zh'. Pictures and forms differ between languages, since words are
             drawn from the same stream.
+        generalised: also write ``out``/grefshapes, see :func:`~.generalised.add_generalised`.
         overwrite: replace an earlier RefShapes export.
 
     Returns:
@@ -219,6 +222,8 @@ def export_ref_shapes(
         raise ValueError(f'expected pictures per split of {SPLITS}, got {dict(counts)}')
     if min(size) < MIN_SIDE:
         raise ValueError(f'size {size[0]}x{size[1]} is too small: {MIN_SIDE} pixels at least')
+    if generalised and language != 'en':
+        raise ValueError(f'generalised sentences are in English only, got language={language!r}')
     if most_shapes < 3:
         raise ValueError(f'most_shapes must be at least 3, got {most_shapes}')
     if not 0.5 <= scale <= 1.5:
@@ -246,6 +251,8 @@ def export_ref_shapes(
             for record in tqdm(done, total=len(jobs), desc='RefShapes', unit='img'):
                 tables.add(*record)
         tables.write(work / 'refshapes')
+        if generalised:
+            add_generalised(work, seed=seed, synonyms=synonyms)
     return _summary(tables, counts)
 
 
