@@ -16,11 +16,14 @@ from torch import Tensor
 class TextTokens(NamedTuple):
     """Token ids as the text encoder's own tokenizer made them.
 
-    ids: (E, L) int64, right padded. mask: (E, L) bool, True = real token.
+    ids: (E, L) int64, right padded. mask: (E, L) bool, True = real token. starts: (E, L) bool,
+    True = first token of a word; False at special tokens and padding. None where the tokenizer
+    does not say.
     """
 
     ids: Tensor
     mask: Tensor
+    starts: Tensor | None = None
 
 
 class _TextFeatures(NamedTuple):

@@ -151,6 +151,7 @@ class MaskRISLossWrapper(TwoViews):
         patch_size: Side of a block in pixels.
         text_ratio: Share of the words that is chosen for masking.
         text_shares: Of these, the shares that become the mask token and a random word.
+        whole_words: Whether all pieces of a word are masked together; as published, each alone.
         distillation: Whether the masked view learns from the clean one (else from the
             ground truth).
         clean_weight: Weight of the clean view, the masked one gets 1 - clean_weight.
@@ -171,6 +172,7 @@ class MaskRISLossWrapper(TwoViews):
         patch_size: int = 32,
         text_ratio: float = 0.15,
         text_shares: tuple[float, float] = (0.8, 0.1),
+        whole_words: bool = False,
         distillation: bool = True,
         clean_weight: float = 0.5,
         class_weight: tuple[float, float] = (0.9, 1.1),
@@ -197,6 +199,7 @@ class MaskRISLossWrapper(TwoViews):
         super().__init__(masker, clean_weight=clean_weight, warmup=warmup, seed=seed)
         self.text_ratio = text_ratio
         self.text_shares = (text_shares[0], text_shares[1])  # a config may give a list
+        self.whole_words = whole_words
         self.distillation = distillation
         self.class_weight = torch.tensor(class_weight)
 
@@ -214,7 +217,12 @@ class MaskRISLossWrapper(TwoViews):
             return tokens
         vocabulary = Vocabulary.of(segmentor.text_encoder.tokenizer)
         return mask_batch(
-            tokens, generator, vocabulary, ratio=self.text_ratio, shares=self.text_shares
+            tokens,
+            generator,
+            vocabulary,
+            ratio=self.text_ratio,
+            shares=self.text_shares,
+            whole_words=self.whole_words,
         )
 
     def teacher(self, clean: View) -> Tensor | None:

@@ -16,6 +16,7 @@ from ...structures import TextFeatures, TextTokens
 from ..adapters import add_adapter, load_base
 from ..hugging_face import checkpoint_activations, fetch
 from .pooling import pooling_of
+from .words import word_starts
 
 ASSETS = Path(__file__).resolve().parents[2] / 'assets'
 
@@ -120,20 +121,27 @@ class HFTextEncoder(BaseModule):
 
     def tokenize(self, expressions: Sequence[str]) -> TextTokens:
         """Token ids of E sentences, (E, L) each, on the module's device."""
-        rows = self.tokenizer(list(expressions), add_special_tokens=True)['input_ids']
+        encoded = self.tokenizer(list(expressions), add_special_tokens=True)
+        rows = encoded['input_ids']
         too_long = [i for i, row in enumerate(rows) if len(row) > self.max_length]
         if too_long:
             self._tell_truncation(expressions[too_long[0]], len(rows[too_long[0]]))
         ids = torch.full((len(rows), self.max_length), self.tokenizer.pad_token_id or 0)
         mask = torch.zeros(len(rows), self.max_length, dtype=torch.bool)
+        starts = torch.zeros_like(mask)
         for i, row in enumerate(rows):
             kept = row[: self.max_length]
             if len(row) > self.max_length and self.truncation == 'special':
                 kept[-1] = row[-1]
             ids[i, : len(kept)] = torch.tensor(kept)
             mask[i, : len(kept)] = True
+            if encoded.encodings is not None:  # a fast tokenizer
+                begins = word_starts(encoded.encodings[i], expressions[i])[: len(kept)]
+                begins[-1] = begins[-1] and kept[-1] == row[len(kept) - 1]  # not the closing one
+                starts[i, : len(kept)] = torch.tensor(begins)
         device = next(self.model.parameters()).device
-        return TextTokens(ids.to(device), mask.to(device))
+        known = encoded.encodings is not None
+        return TextTokens(ids.to(device), mask.to(device), starts.to(device) if known else None)
 
     def _tell_truncation(self, expression: str, length: int) -> None:
         if not self._told_truncation:

@@ -44,7 +44,7 @@ def mask_tokens(
     ratio: float = 0.15,
     shares: tuple[float, float] = (0.8, 0.1),
 ) -> list[int]:
-    """Replaces words of one sentence at random.
+    """Replaces tokens of one sentence at random.
 
     One number is drawn for every position, special or not, and one more for every random
     id: with the same ``random`` the ids are those of the published code.
@@ -73,6 +73,34 @@ def mask_tokens(
     return masked
 
 
+def mask_words(
+    ids: Sequence[int],
+    starts: Sequence[bool],
+    random: Random,
+    vocabulary: Vocabulary,
+    *,
+    ratio: float = 0.15,
+    shares: tuple[float, float] = (0.8, 0.1),
+) -> list[int]:
+    """As :func:`mask_tokens`, but all pieces of a word share its fate.
+
+    Args:
+        ids: L token ids.
+        starts: L flags, True where a word begins.
+    """
+    masked, fate = [], 1.0
+    for token, begins in zip(ids, starts):
+        if begins:
+            fate = random.random() / ratio
+        if token in vocabulary.special or fate >= sum(shares):
+            masked.append(token)
+        elif fate < shares[0]:
+            masked.append(vocabulary.mask_id)
+        else:
+            masked.append(random.randrange(vocabulary.size))
+    return masked
+
+
 def mask_batch(
     tokens: TextTokens,
     generator: torch.Generator,
@@ -80,11 +108,23 @@ def mask_batch(
     *,
     ratio: float,
     shares: tuple[float, float],
+    whole_words: bool = False,
 ) -> TextTokens:
-    """:func:`mask_tokens` on every row (E, L); the attention mask stays as it is."""
+    """:func:`mask_tokens` or :func:`mask_words` on every row (E, L); masks stay as they are.
+
+    Raises:
+        ValueError: ``whole_words``, and the tokenizer does not say where words begin.
+    """
     random = Random(int(torch.randint(2**62, (), generator=generator)))
-    rows = [
-        mask_tokens(row, random, vocabulary, ratio=ratio, shares=shares)
-        for row in tokens.ids.tolist()
-    ]
-    return TextTokens(torch.tensor(rows, device=tokens.ids.device), tokens.mask)
+    options: dict[str, Any] = dict(ratio=ratio, shares=shares)
+    if whole_words:
+        if tokens.starts is None:
+            raise ValueError(
+                'the tokenizer is a slow one, which does not say where words begin: set '
+                'model.loss_wrapper.whole_words=False'
+            )
+        pairs = zip(tokens.ids.tolist(), tokens.starts.tolist())
+        rows = [mask_words(*pair, random, vocabulary, **options) for pair in pairs]
+    else:
+        rows = [mask_tokens(row, random, vocabulary, **options) for row in tokens.ids.tolist()]
+    return tokens._replace(ids=torch.tensor(rows, device=tokens.ids.device))
