@@ -13,10 +13,9 @@ import mmseg_aml  # noqa: F401  its version check and compat layer come first
 # isort: split
 from mmengine.config import Config, DictAction
 from mmengine.dist import is_main_process
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from mmseg_aml.engine.checkpoints import check_fits, read_checkpoint
+from mmseg_aml.engine.checkpoints import load_for_test
 from mmseg_aml.engine.distributed import LAUNCHERS, prepare_launcher
 
 
@@ -93,7 +92,7 @@ def load_config(args: argparse.Namespace) -> Config:
         write_predictions(config, args.out)
     if args.show_dir is not None:
         draw_predictions(config, args.show_dir)
-    # The file is loaded below, strictly.
+    # The file is loaded by the Runner's test, strictly.
     config.load_from = None
     config.resume = False
     return config
@@ -102,13 +101,9 @@ def load_config(args: argparse.Namespace) -> Config:
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     args = parse_args(arguments)
     config = load_config(args)
-    checkpoint = read_checkpoint(args.checkpoint)
     prepare_launcher(args.launcher)
     runner = Runner.from_cfg(config)
-    model: Any = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    check_fits(model, checkpoint, args.checkpoint)
-    del checkpoint
-    runner.load_checkpoint(args.checkpoint)
+    load_for_test(runner, args.checkpoint)
     metrics = runner.test()
     if args.json is not None and is_main_process():
         Path(args.json).parent.mkdir(parents=True, exist_ok=True)

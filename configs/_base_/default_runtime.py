@@ -5,7 +5,7 @@ custom_imports = dict(imports=['mmseg_aml'], allow_failed_imports=False)  # comp
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=True),
-    param_scheduler=dict(type='ParamSchedulerHook'),
+    param_scheduler=dict(type='mmseg_aml.ScheduleHook'),
     checkpoint=dict(
         type='mmseg_aml.AtomicCheckpointHook',
         by_epoch=True,
@@ -17,6 +17,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     exact_resume=dict(type='mmseg_aml.ExactResumeHook'),
     interrupt=dict(type='mmseg_aml.InterruptHook'),
+    pending_validation=dict(type='mmseg_aml.PendingValidationHook'),
     nonfinite=dict(type='mmseg_aml.NonFiniteHook', policy='raise'),
     data_faults=dict(type='mmseg_aml.DataFaultHook'),
     visualization=dict(type='mmseg_aml.RISVisualizationHook'),

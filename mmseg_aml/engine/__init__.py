@@ -9,6 +9,8 @@ from mmseg_aml.engine import (
     interrupt_hook,
     nonfinite_hook,
     optim_constructors,
+    pending_validation_hook,
+    schedule_hook,
     schedulers,
 )
 
@@ -21,5 +23,7 @@ __all__ = [
     'interrupt_hook',
     'nonfinite_hook',
     'optim_constructors',
+    'pending_validation_hook',
+    'schedule_hook',
     'schedulers',
 ]

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import is_main_process
+from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from mmseg_aml.engine.atomic_files import ATOMIC_BACKEND, write_atomically
+from mmseg_aml.engine import rank_state
+from mmseg_aml.engine.atomic_files import write_atomically
 from mmseg_aml.engine.checkpoints import (
-    POINTER,
+    CheckpointError,
+    bare_model,
     check_fits,
-    latest_good_checkpoint,
-    read_checkpoint,
+    hand_over,
+    is_handed,
 )
+from mmseg_aml.engine.resume_choice import POINTER, read_newest, read_together
+from mmseg_aml.engine.saving import save_checkpoint
 from mmseg_aml.registry import HOOKS
+
+VALIDATED = 'validated_iter'
+"""Key in the message hub: the iterations done when the last validation ended."""
 
 
 class _LaterRemoval:
@@ -39,36 +46,73 @@ class _LaterRemoval:
 class AtomicCheckpointHook(CheckpointHook):
     """MMEngine's ``CheckpointHook`` with a safe order: write the new file, then remove old ones.
 
-    * Files are written atomically (:mod:`~mmseg_aml.engine.atomic_files`); ``last_checkpoint``
-      follows after the file it names. A full disk stops the run with an error and leaves the
-      checkpoints that were there.
-    * Resuming without a file's name takes the newest *readable* checkpoint of the work folder and
-      warns about each one skipped; without any, training starts from the beginning, with a
-      warning.
-    * A checkpoint to resume from must fit the model: MMEngine would load what fits.
+    * Files are written atomically (:mod:`~mmseg_aml.engine.atomic_files`) and without a copy in
+      memory; ``last_checkpoint`` follows after the file it names. A full disk stops all ranks
+      with an error and leaves the checkpoints that were there.
+    * Resuming without a file's name takes the newest checkpoint of the work folder that *all
+      ranks* read, and warns about each one skipped; without any, training starts from the
+      beginning, with a warning. Every rank reads a file once, checksums included.
+    * A checkpoint to resume or load from must fit the model: MMEngine would load what fits.
+    * Gradients of an accumulation window that a checkpoint cuts are in the checkpoint, and so
+      are the running statistics of each rank, where they differ.
+    * Validating or testing without training saves nothing.
 
-    Arguments are those of MMEngine's hook. Remote folders (``out_dir='s3://...'``) keep
-    MMEngine's own backends, whose uploads are atomic by themselves.
+    Arguments are those of MMEngine's hook, and two more. Remote folders (``out_dir='s3://...'``)
+    keep MMEngine's own way of writing, whose uploads are atomic by themselves.
+
+    Args:
+        load_partly: Whether ``load_from`` may fit the model in part.
+        patience: Seconds that other ranks have to see a file that rank 0 reads, before the
+            checkpoint before it is taken.
     """
 
+    def __init__(
+        self, *args: Any, load_partly: bool = False, patience: float = 60.0, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.load_partly = load_partly
+        self.patience = patience
+        self.saved_iter: int | None = None
+        self._training = False
+        self._rank_state: dict[str, Any] = {}
+
     def before_run(self, runner: Runner) -> None:
-        """Choose the file to resume from, before the Runner looks for one.
+        """Read the file to load or resume from, before the Runner looks for one.
 
         Raises:
-            CheckpointError: If a file that was named cannot be read.
+            FileNotFoundError: If a file that was named is missing.
+            CheckpointError: If it cannot be read, or does not fit.
         """
-        if not runner._resume:
+        source = runner._load_from
+        if runner._has_loaded or is_handed(source) or not (source or runner._resume):
             return
-        if runner._load_from is not None:
-            read_checkpoint(runner._load_from)
+        if source is not None:
+            checkpoint = read_together(source, self.patience)
+        else:
+            found = read_newest(self._folders(runner), self.patience)
+            if found is None:
+                runner._resume = False
+                runner.logger.warning(
+                    f'resume: no checkpoint in {runner.work_dir}, training starts from the '
+                    'beginning'
+                )
+                return
+            source, checkpoint = found
+        self._check_fits(runner, checkpoint, source)
+        hand_over(runner, source, checkpoint)
+
+    def _check_fits(self, runner: Runner, checkpoint: dict, source: Any) -> None:
+        if self.load_partly and not runner._resume:
             return
-        found = latest_good_checkpoint(self._folders(runner))
-        runner._resume = found is not None
-        runner._load_from = str(found) if found else None
-        if found is None:
-            runner.logger.warning(
-                f'resume: no checkpoint in {runner.work_dir}, training starts from the beginning'
-            )
+        try:
+            check_fits(bare_model(runner), checkpoint, source, resume=runner._resume)
+        except CheckpointError as error:
+            if runner._resume:
+                raise
+            raise CheckpointError(
+                f'load_from: {error}. To load what fits, set '
+                'default_hooks.checkpoint.load_partly=True'
+            ) from error
 
     def _folders(self, runner: Runner) -> list[Path]:
         work_dir = Path(runner.work_dir)
@@ -77,48 +121,85 @@ class AtomicCheckpointHook(CheckpointHook):
         return [work_dir, Path(self.out_dir) / work_dir.name]
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """When resuming, refuse a checkpoint of another architecture.
-
-        Raises:
-            CheckpointError: Listing the keys.
-        """
-        if runner._resume:
-            model: Any = runner.model.module if is_model_wrapper(runner.model) else runner.model
-            check_fits(model, checkpoint, runner._load_from or 'the checkpoint', resume=True)
+        """Keep what is for :func:`~mmseg_aml.engine.rank_state.put_back`."""
+        for key in (rank_state.GRADIENTS, rank_state.BUFFERS):
+            value = checkpoint.pop(key, None)
+            if runner._resume and value is not None:
+                self._rank_state[key] = value
 
     def before_train(self, runner: Runner) -> None:
-        """Switch local files to the atomic backend."""
+        """Write local files by :func:`~mmseg_aml.engine.saving.save_checkpoint`."""
         remote = '://' in str(self.out_dir or runner.work_dir)
         if not remote and self.backend_args is None and self.file_client_args is None:
-            self.backend_args = {'backend': ATOMIC_BACKEND}
+            replaced: Any = runner
+            replaced.save_checkpoint = partial(save_checkpoint, runner)
         super().before_train(runner)
+        self._training = True
+        rank_state.put_back(runner, self._rank_state)
+        if rank_state.GRADIENTS in self._rank_state:
+            runner.logger.warning('the gradients of the unfinished accumulation were restored')
+        self._rank_state = {}
 
-    def save_now(self, runner: Runner, filename: str) -> None:
-        """Write a checkpoint of the iteration that just ended, outside the schedule.
+    def after_train(self, runner: Runner) -> None:
+        """Publish, and save no more."""
+        self._training = False
+        super().after_train(runner)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Add what :func:`~mmseg_aml.engine.rank_state.rank_state` has found."""
+        checkpoint.update(self._rank_state)
+
+    def after_val_epoch(self, runner: Runner, metrics: Any = None) -> None:
+        """Save the best checkpoint, if this is a training."""
+        if self._training:
+            runner.message_hub.update_info(VALIDATED, runner.iter)
+            super().after_val_epoch(runner, metrics or {})
+
+    def save_now(self, runner: Runner, filename: str, meta: dict[str, int]) -> None:
+        """Write a checkpoint outside the schedule.
 
         Args:
-            runner: In ``after_train_iter``.
+            runner: On all ranks.
             filename: Replaced if it is there; not counted by ``max_keep_ckpts``.
+            meta: ``epoch`` and ``iter``, the numbers of finished ones.
         """
-        meta = {'epoch': runner.epoch, 'iter': runner.iter + 1}
         self._write(runner, filename, meta)
 
     def _write(self, runner: Runner, filename: str, meta: dict) -> None:
+        """Write on rank 0, and let no rank go on before it is done.
+
+        Raises:
+            OSError: On all ranks.
+        """
         self.last_ckpt = self.file_backend.join_path(self.out_dir, filename)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
-        runner.save_checkpoint(
-            self.out_dir,
-            filename,
-            self.file_client_args,
-            save_optimizer=self.save_optimizer,
-            save_param_scheduler=self.save_param_scheduler,
-            meta=meta,
-            by_epoch=self.by_epoch,
-            backend_args=self.backend_args,
-            **self.args,
-        )
-        if is_main_process():
-            write_atomically(Path(runner.work_dir) / POINTER, str(self.last_ckpt).encode())
+        problem: OSError | None = None
+        self._rank_state = rank_state.rank_state(runner)
+        try:
+            runner.save_checkpoint(
+                self.out_dir,
+                filename,
+                self.file_client_args,
+                save_optimizer=self.save_optimizer,
+                save_param_scheduler=self.save_param_scheduler,
+                meta=meta,
+                by_epoch=self.by_epoch,
+                backend_args=self.backend_args,
+                **self.args,
+            )
+            if is_main_process():
+                write_atomically(Path(runner.work_dir) / POINTER, str(self.last_ckpt).encode())
+        except OSError as error:
+            problem = error
+        finally:
+            self._rank_state = {}
+        problems = [str(problem) if problem else None]
+        broadcast_object_list(problems)
+        if problem is not None:
+            raise problem
+        if problems[0]:
+            raise OSError(f'rank 0: {problems[0]}')
+        self.saved_iter = meta['iter']
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         """MMEngine's method, which removes the oldest checkpoint before it writes the newest."""

@@ -1,8 +1,7 @@
-"""Checkpoints as files: read with clear errors, compare with a model, find the newest good one."""
+"""Checkpoints as files: read once with clear errors, compare with a model, hand to a Runner."""
 
 from __future__ import annotations
 
-import logging
 import pickle
 import re
 import zipfile
@@ -10,11 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmengine.logging import print_log
-from mmengine.runner import CheckpointLoader
+from mmengine.model import is_model_wrapper
+from mmengine.runner import CheckpointLoader, Runner
 from torch import Tensor, nn
 
-POINTER = 'last_checkpoint'
+from mmseg_aml.engine.summed_file import load_summed
+
 STRATEGY = 'loss_wrapper.'  # keys of what only training has
 
 
@@ -35,6 +35,7 @@ def read_checkpoint(path: str | Path, map_location: str = 'cpu') -> dict[str, An
             holds objects other than tensors and MMEngine's records.
     """
     local = '://' not in str(path)
+    path = Path(path).expanduser() if local else path
     if local and not Path(path).is_file():
         beside = sorted(p.name for p in Path(path).parent.glob('*.pth'))
         raise FileNotFoundError(
@@ -43,8 +44,9 @@ def read_checkpoint(path: str | Path, map_location: str = 'cpu') -> dict[str, An
         )
     try:
         if local and zipfile.is_zipfile(path):  # older formats have no checksums
-            _check_sums(path)
-        checkpoint = CheckpointLoader.load_checkpoint(str(path), map_location=map_location)
+            checkpoint = load_summed(path, map_location)
+        else:
+            checkpoint = CheckpointLoader.load_checkpoint(str(path), map_location=map_location)
     except pickle.UnpicklingError as error:
         if _names_a_forbidden_object(error):
             raise CheckpointError(
@@ -61,14 +63,6 @@ def read_checkpoint(path: str | Path, map_location: str = 'cpu') -> dict[str, An
             'checkpoint of MMEngine'
         )
     return checkpoint
-
-
-def _check_sums(path: str | Path) -> None:
-    """``torch.load`` itself takes damaged weights for weights."""
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise zipfile.BadZipFile(f'wrong checksum of {damaged}')
 
 
 _FORBIDDEN = re.compile(r'Unsupported (global|class)|not allowed|blocked|disallowed', re.I)
@@ -145,47 +139,50 @@ def check_fits(
         )
 
 
-def latest_good_checkpoint(folders: list[Path]) -> Path | None:
-    """The newest readable checkpoint, warning about each newer one that is not.
+# --- from the hand of a hook into the Runner ---------------------------------
+# A Runner loads from an address. Reading first, to check, and then giving it the same file's
+# address would read gigabytes twice.
 
-    Args:
-        folders: Where ``last_checkpoint`` and ``*.pth`` files are, the work folder first. Files
-            of ``save_best`` hold no optimizer and are left out.
+_MEMORY = 'memory:'
+_handed: dict[str, dict[str, Any]] = {}
+
+
+def load_from_memory(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """MMEngine's loader of what :func:`hand_over` was given; it can be taken once.
+
+    Tensors stay where they were read to: models and optimizers copy them to their own devices.
     """
-    for path in _candidates(folders):
-        try:
-            checkpoint = read_checkpoint(path)
-        except (CheckpointError, FileNotFoundError) as error:
-            _warn(f'{error}; falling back to the checkpoint before it')
-            continue
-        if 'optimizer' in checkpoint and 'meta' in checkpoint:
-            return path
-        _warn(f'{path} holds weights only and cannot be resumed from; looking further')
-    return None
+    return _handed.pop(filename)
 
 
-def _candidates(folders: list[Path]) -> list[Path]:
-    """``last_checkpoint``'s file, then all others from the newest to the oldest."""
-    files = {
-        path.resolve(): path.stat().st_mtime_ns
-        for folder in folders
-        for path in folder.glob('*.pth')
-        if not path.name.startswith('best_')
-    }
-    ordered = sorted(files, key=lambda path: files[path], reverse=True)
-    pointed = _pointed(folders)
-    return ordered if pointed is None else [pointed, *(p for p in ordered if p != pointed)]
+CheckpointLoader.register_scheme(prefixes=_MEMORY, loader=load_from_memory, force=True)
 
 
-def _pointed(folders: list[Path]) -> Path | None:
-    pointer = folders[0] / POINTER
-    if not pointer.is_file():
-        return None
-    name = pointer.read_text(encoding='utf-8').strip()
-    # The folder may have been moved since: then the file's name in it is what counts.
-    options = [Path(name), *(folder / Path(name).name for folder in folders)] if name else []
-    return next((path.resolve() for path in options if path.is_file()), None)
+def hand_over(runner: Runner, path: str | Path, checkpoint: dict[str, Any]) -> None:
+    """Have ``runner`` load or resume from a checkpoint that was read already."""
+    address = f'{_MEMORY}{path}'
+    _handed[address] = checkpoint
+    runner._load_from = address
 
 
-def _warn(text: str) -> None:
-    print_log(text, logger='current', level=logging.WARNING)
+def is_handed(address: object) -> bool:
+    """Whether a Runner's ``load_from`` is the work of :func:`hand_over`."""
+    return str(address) in _handed
+
+
+def load_for_test(runner: Runner, weights: str | Path) -> None:
+    """Have ``runner.test()`` load ``weights``, which must fit, when its hooks are ready for it.
+
+    Raises:
+        FileNotFoundError: If there are no such weights.
+        CheckpointError: If they cannot be read or do not fit the model.
+    """
+    checkpoint = read_checkpoint(weights)
+    check_fits(bare_model(runner), checkpoint, weights)
+    hand_over(runner, weights, checkpoint)
+
+
+def bare_model(runner: Runner) -> nn.Module:
+    """The model without its wrapper for distributed training."""
+    model: Any = runner.model
+    return model.module if is_model_wrapper(model) else model

@@ -100,6 +100,11 @@ class ExactResumeHook(Hook):
         """Seed for drawing the next batch."""
         self._seed(runner, runner.iter + 1)
 
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Seed, so that a validation that a resumed run makes up for is the one it missed."""
+        if isinstance(runner._train_loop, BaseLoop):
+            self._seed(runner, runner.iter)
+
     def after_val(self, runner: Runner) -> None:
         """Forget what validation drew."""
         if isinstance(runner._train_loop, BaseLoop):

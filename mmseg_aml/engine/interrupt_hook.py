@@ -1,4 +1,4 @@
-"""SIGTERM (a scheduler's notice): end the iteration, save, leave."""
+"""SIGTERM (a scheduler's notice): end the iteration, save, leave; all ranks together."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce, get_world_size
-from mmengine.hooks import Hook
+from mmengine.dist import all_gather_object, all_reduce, barrier, get_world_size
+from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
 
 from mmseg_aml.engine.checkpoint_hook import AtomicCheckpointHook
@@ -66,12 +66,20 @@ def _kill_workers() -> None:
 class InterruptHook(Hook):
     """On SIGTERM or SIGUSR1: finish the iteration, save ``interrupted.pth``, exit with 143.
 
+    In a validation the iteration of the validation is finished, and nothing is written if the
+    checkpoint of this moment is there already; a resumed run validates again. Gradients of an
+    unfinished accumulation are saved too.
+
+    All ranks leave together, after the file is whole. From the first notice on more signals
+    change nothing, until the process has ended: a scheduler and torchrun send several, and
+    torchrun signals all ranks as soon as one has left.
+
     Needs :class:`AtomicCheckpointHook`; ``--resume`` goes on from there (exactly, with
-    :class:`ExactResumeHook`). More signals change nothing: a scheduler and torchrun both send one.
+    :class:`ExactResumeHook`).
 
     Args:
         interval: Iterations between the questions whether any rank was told to stop; with one
-            process each iteration is looked at. Gradient accumulation is always completed.
+            process each iteration is looked at.
     """
 
     priority = 'LOWEST'
@@ -82,6 +90,7 @@ class InterruptHook(Hook):
             raise ValueError(f'interval must be at least 1, got {interval}')
         self.interval = interval
         self.stop = False
+        self._val_batches = 0
         self._previous: dict[int, Any] = {}
 
     def before_train(self, runner: Runner) -> None:
@@ -96,7 +105,9 @@ class InterruptHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         """Give the signals back and end the workers."""
-        self._restore()
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous.clear()
         _end_workers(runner)
 
     def after_train_iter(
@@ -107,41 +118,55 @@ class InterruptHook(Hook):
         Raises:
             SystemExit: With code 143, after the checkpoint is written.
         """
-        if not self._any_rank_stops(runner):
-            return
-        self._restore()
-        saver = next((h for h in runner.hooks if isinstance(h, AtomicCheckpointHook)), None)
-        if saver is None:
-            runner.logger.error('told to stop; without mmseg_aml.AtomicCheckpointHook unsaved')
-        else:
-            saver.save_now(runner, INTERRUPTED)
-            runner.logger.warning(
-                f'told to stop: saved {saver.last_ckpt} after iteration {runner.iter + 1}; '
-                'go on with --resume'
-            )
-        _end_workers(runner)
-        raise SystemExit(self.EXIT_CODE)
+        if self._any_rank_stops(runner, runner.iter + 1):
+            self._leave(runner, runner.iter + 1)
 
-    def _any_rank_stops(self, runner: Runner) -> bool:
-        if not _accumulation_is_complete(runner):
-            return False
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Agree on how often to ask: a rank may have fewer batches than another."""
+        batches = len(runner.val_dataloader) if self._previous else 0
+        self._val_batches = min(all_gather_object(batches))
+
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Leave a validation that is part of a training.
+
+        Raises:
+            SystemExit: With code 143, after the checkpoint is written.
+        """
+        if batch_idx >= self._val_batches or not self._any_rank_stops(runner, batch_idx + 1):
+            return
+        for hook in runner.hooks:
+            if isinstance(hook, EMAHook):
+                hook.after_val_epoch(runner)  # gives the model its own weights back
+        self._leave(runner, runner.iter)
+
+    def _any_rank_stops(self, runner: Runner, count: int) -> bool:
         if get_world_size() == 1:
             return self.stop
-        if (runner.iter + 1) % self.interval:
+        if count % self.interval:
             return False
         device = next(runner.model.parameters()).device
         flag = torch.tensor(int(self.stop), device=device)
         all_reduce(flag, op='max')
         return bool(flag.item())
 
+    def _leave(self, runner: Runner, iteration: int) -> None:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        saver = next((h for h in runner.hooks if isinstance(h, AtomicCheckpointHook)), None)
+        if saver is None:
+            runner.logger.error('told to stop; without mmseg_aml.AtomicCheckpointHook unsaved')
+        else:
+            if saver.saved_iter != iteration:
+                saver.save_now(runner, INTERRUPTED, {'epoch': runner.epoch, 'iter': iteration})
+            runner.logger.warning(
+                f'told to stop: {saver.last_ckpt} holds the training after iteration '
+                f'{iteration}; go on with --resume'
+            )
+        barrier()  # torchrun ends the other ranks when the first has left
+        _end_workers(runner)
+        raise SystemExit(self.EXIT_CODE)
+
     def _on_signal(self, number: int, frame: Any) -> None:
         self.stop = True
-
-    def _restore(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous.clear()
-
-
-def _accumulation_is_complete(runner: Runner) -> bool:
-    return (runner.iter + 1) % getattr(runner.optim_wrapper, '_accumulative_counts', 1) == 0

@@ -70,6 +70,7 @@ class NonFiniteHook(Hook):
     """
 
     COUNT = 'nonfinite_skipped'
+    PENDING = 'nonfinite_pending'  # a bad loss whose update is still to come
 
     def __init__(self, policy: str = 'raise', limit: int = 100) -> None:
         if policy not in POLICIES:
@@ -80,7 +81,6 @@ class NonFiniteHook(Hook):
         self.limit = limit
         self._handles: list[Any] = []
         self._batch: Any = None
-        self._bad_loss = False
         self._restore_due = False
         self._buffers: dict[str, Tensor] = {}
 
@@ -88,6 +88,7 @@ class NonFiniteHook(Hook):
         """Watch the model's losses and the optimizer's steps."""
         if runner.message_hub.get_info(self.COUNT) is None:
             runner.message_hub.update_info(self.COUNT, 0)
+            runner.message_hub.update_info(self.PENDING, False)
         model: Any = runner.model
         wrapper: Any = runner.optim_wrapper
         self._handles = [
@@ -124,7 +125,7 @@ class NonFiniteHook(Hook):
             self._restore_due = False
         wrapper: Any = runner.optim_wrapper
         if wrapper.should_update():  # true just after an update
-            self._bad_loss = False
+            runner.message_hub.update_info(self.PENDING, False)
 
     def _watch_loss(self, runner: Runner, losses: Any) -> None:
         model: Any = runner.model
@@ -138,14 +139,14 @@ class NonFiniteHook(Hook):
         else:
             anywhere = bool(here)
         if anywhere:
-            self._bad_loss = True
+            runner.message_hub.update_info(self.PENDING, True)
             self._act(runner, 'loss', losses if bool(here) else None)
 
     def _watch_gradients(self, runner: Runner) -> None:
         """DDP has summed the gradients: all ranks see the same ones, and agree."""
         parameters = list(_bare(runner.model).parameters())
         gradients = [p.grad for p in parameters if p.grad is not None]
-        if not self._bad_loss:
+        if not runner.message_hub.get_info(self.PENDING):
             if not bool(any_nonfinite(gradients)):
                 return
             self._act(runner, 'gradient', None)

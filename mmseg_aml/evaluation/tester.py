@@ -7,13 +7,11 @@ import copy
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config, DictAction
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from ..engine.checkpoints import check_fits, read_checkpoint
+from ..engine.checkpoints import load_for_test
 from ..engine.distributed import LAUNCHERS, prepare_launcher
 from .protocols import get_protocols
 
@@ -48,18 +46,15 @@ def load_test_config(args: argparse.Namespace) -> Config:
 
 
 def build_tester(config: Config, weights: str) -> Runner:
-    """A Runner with ``weights`` loaded, ready for ``runner.test()``.
+    """A Runner whose ``test()`` loads ``weights``, which were read and fit.
 
     Raises:
         FileNotFoundError: If there are no such weights.
         CheckpointError: If they cannot be read or do not fit the model.
     """
-    checkpoint = read_checkpoint(weights)
     prepare_launcher(config.launcher)
     runner = Runner.from_cfg(config)
-    model: Any = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    check_fits(model, checkpoint, weights)
-    runner.load_checkpoint(weights)
+    load_for_test(runner, weights)
     return runner
 
 

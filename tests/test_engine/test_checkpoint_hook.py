@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 from toy_training import toy_config
 
-from mmseg_aml.engine import atomic_files
+from mmseg_aml.engine import atomic_files, saving
 from mmseg_aml.engine.checkpoints import CheckpointError, read_checkpoint
 
 
@@ -188,7 +188,7 @@ def test_kill_while_writing(tmp_path, monkeypatch, moment):
     def fail():
         raise Kill
 
-    monkeypatch.setattr(atomic_files, 'write_atomically', write)
+    monkeypatch.setattr(saving, 'write_atomically', write)
     with pytest.raises(Kill):
         train(tmp_path / 'cut')
     monkeypatch.undo()

@@ -89,9 +89,11 @@ def toy_config(work_dir: Path, **changes: Any) -> dict[str, Any]:
         optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.05)),
         param_scheduler=dict(type='PolyLR', power=0.9, begin=0, end=12, by_epoch=False),
         default_hooks=dict(
+            param_scheduler=dict(type='mmseg_aml.ScheduleHook'),
             checkpoint=dict(type='mmseg_aml.AtomicCheckpointHook', interval=1),
             exact_resume=dict(type='mmseg_aml.ExactResumeHook'),
             interrupt=dict(type='mmseg_aml.InterruptHook', interval=1),
+            pending_validation=dict(type='mmseg_aml.PendingValidationHook'),
             nonfinite=dict(type='mmseg_aml.NonFiniteHook'),
         ),
         randomness=dict(seed=3),

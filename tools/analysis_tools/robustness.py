@@ -93,6 +93,7 @@ def measure_missing(args: argparse.Namespace, config: Config, results: Robustnes
         return
     runner = build_tester(config, args.weights)
     runner.call_hook('before_run')
+    runner.load_or_resume()
     for cell in (bar := tqdm(cells, unit='cell', disable=not is_main_process())):
         bar.set_description('clean' if cell is None else f'{cell[0]} {cell[1]}')
         dataloader = config.test_dataloader
