@@ -26,9 +26,10 @@ def load_summed(path: str | Path, map_location: Any) -> Any:
     """
     with open(path, 'rb') as file, zipfile.ZipFile(file) as archive:
         summed: Any = _SummedFile(file, archive)
-        content = torch.load(summed, map_location=map_location)
-        summed.check_rest()
-    return content
+        try:
+            return torch.load(summed, map_location=map_location)
+        finally:  # damage is the cause, whatever else it has led to
+            summed.check()
 
 
 def fingerprint(path: str | Path) -> int | None:
@@ -46,12 +47,13 @@ def fingerprint(path: str | Path) -> int | None:
 class _SummedFile(io.RawIOBase):
     """An open archive whose records are summed up while ``torch.load`` reads them.
 
-    What it read in another order, or not at all, is read again by :meth:`check_rest`.
+    What it read in another order, or not at all, is read again by :meth:`check`.
     """
 
     def __init__(self, file: io.BufferedReader, archive: zipfile.ZipFile) -> None:
         self._file = file
         self._archive = archive
+        self._damaged: str | None = None  # raised later: PyTorch's reader takes no exceptions
         self._unchecked = {info.filename: info for info in archive.infolist()}
         # Where the next bytes of a record are expected -> record, checksum so far, bytes to come.
         self._next: dict[int, tuple[zipfile.ZipInfo, int, int]] = {}
@@ -79,13 +81,19 @@ class _SummedFile(io.RawIOBase):
             if left > count:
                 self._next[position + count] = (info, total, left - count)
             elif total != info.CRC:
-                raise zipfile.BadZipFile(f'wrong checksum of {info.filename}')
+                self._damaged = self._damaged or info.filename
             else:
                 self._unchecked.pop(info.filename, None)
         return count
 
-    def check_rest(self) -> None:
-        """Read the records that were not summed up yet."""
+    def check(self) -> None:
+        """Read the records that were not summed up yet.
+
+        Raises:
+            zipfile.BadZipFile: Naming the first record whose checksum is wrong.
+        """
+        if self._damaged is not None:
+            raise zipfile.BadZipFile(f'wrong checksum of {self._damaged}')
         for info in self._unchecked.values():
             try:
                 with self._archive.open(info) as record:

@@ -74,7 +74,7 @@ check "evaluated" grep -q "ris/original/mIoU" "$FOLDER/whole.log"
 ID=$(submit requeued)
 wait_for requeued "Epoch(train) \[2\]"
 scontrol requeue "$ID"
-wait_for requeued "told to stop: saved .*interrupted.pth"
+wait_for requeued "told to stop: .*interrupted.pth holds"
 until scontrol update JobId="$ID" StartTime=now 2>/dev/null; do sleep 1; done # not in two minutes
 wait_for requeued "resumed epoch"
 wait_end "$ID"
