@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmseg_aml.engine.config_check import describe_unknown_keys
 from mmseg_aml.evaluation.protocols import get_protocols
@@ -140,6 +141,53 @@ def test_model_trains_and_predicts(path):
         samples = model.eval().test_step(batch())
     assert [tuple(s.pred_sem_seg.data.shape) for s in samples] == [(1, 50, 70)] * 3
     assert all(torch.isfinite(s.seg_logits.data).all() for s in samples)
+
+
+class Operators(TorchDispatchMode):
+    """Names of the operators that ran."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.add(str(function.overloadpacket).removeprefix('aten.').removeprefix('_'))
+        return function(*args, **(kwargs or {}))
+
+
+POOLING, SAMPLING = 'adaptive_avg_pool2d_backward', 'grid_sampler_2d_backward'
+# What PyTorch lists as raising on GPUs under randomness.deterministic=True, of what models use.
+# Bilinear interpolation is not among it: there PyTorch takes another way by itself.
+NOT_REPEATABLE = {
+    *(POOLING, SAMPLING, 'nll_loss2d_forward', 'nll_loss2d_backward', 'cumsum', 'histc'),
+    *('adaptive_max_pool2d_backward', 'reflection_pad2d_backward', 'max_unpool2d', 'put_'),
+}
+
+
+@pytest.mark.parametrize(
+    ('name', 'raising'),
+    [
+        ('lavt/lavt_swin-b_4xb8-40e_refcoco-480x480', set()),
+        ('vipa/vipa_swin-b_2xb6-40e_refcoco-480x480', set()),
+        ('mmseg_heads/segformer_mit-b2_2xb8-50e_refcoco-448x448', set()),
+        ('mmseg_heads/upernet_swin-b_2xb8-50e_refcoco-448x448', {POOLING}),
+        ('caris/caris_swin-b_2xb8-50e_refcoco-448x448', {POOLING, SAMPLING}),
+    ],
+)
+def test_repeatable_on_gpus_as_documented(name, raising):
+    """Without a GPU: by the operators of a training step. The table is that of docs/cluster.md."""
+    cfg = Config.fromfile(ROOT / 'configs' / f'{name}.py')
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(shrink(cfg.model.to_dict())).train()
+    data = model.data_preprocessor(batch(), True)
+    torch.use_deterministic_algorithms(True)
+    try:
+        with Operators() as operators:
+            model.parse_losses(model(**data, mode='loss'))[0].backward()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert operators.names & NOT_REPEATABLE == raising
+    assert 'convolution_backward' in operators.names
 
 
 def test_strategy_configs_are_small():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,3 +24,12 @@ def seed_everything(*numbers: int) -> int:
     np.random.seed(seed)
     torch.manual_seed(seed)
     return seed
+
+
+def allow_repeatable_kernels(config: Mapping[str, Any]) -> None:
+    """With ``randomness.deterministic``, ask cuBLAS for what PyTorch then insists on.
+
+    Call it before anything runs on a GPU. A workspace that the environment names is kept.
+    """
+    if (config.get('randomness') or {}).get('deterministic'):
+        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')

@@ -54,8 +54,17 @@ class WeightedCrossEntropy(nn.Module):
         logits = logits.float()
         if target.is_floating_point():
             loss = F.cross_entropy(logits, target.float(), weight=self.class_weight)
+        elif torch.are_deterministic_algorithms_enabled():
+            loss = self._repeatable(logits, target)
         else:
             loss = F.cross_entropy(
                 logits, target.long(), weight=self.class_weight, ignore_index=ignore_index
             )
         return self.loss_weight * loss
+
+    def _repeatable(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The same without nll_loss2d, which PyTorch refuses on GPUs in its repeatable mode."""
+        classes = torch.arange(logits.shape[1], device=target.device)[:, None, None]
+        one_hot = (target[:, None] == classes).float()  # ignore_index is no class
+        total = F.cross_entropy(logits, one_hot, weight=self.class_weight, reduction='sum')
+        return total / (one_hot * self.class_weight[:, None, None]).sum()
