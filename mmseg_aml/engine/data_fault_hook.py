@@ -18,8 +18,23 @@ class DataFaultHook(Hook):
     """After each epoch and at the end, report the items that ``mmseg_aml.SkipFaults`` left out.
 
     The list is in ``{work_dir}/data_faults_rank{r}.json``. Without ``SkipFaults`` nothing is left
-    out, and there is nothing to do.
+    out, and there is nothing to do. A training without a single batch is refused.
     """
+
+    def before_train(self, runner: Runner) -> None:
+        """Look at the length of the data loader.
+
+        Raises:
+            ValueError: If it has no batch: with ``drop_last`` the rest of an epoch is left out.
+        """
+        loader: Any = runner.train_loop.dataloader
+        if len(loader) == 0:
+            size = loader.batch_sampler.batch_size
+            raise ValueError(
+                f'nothing to train on: a batch of train_dataloader takes {size}, and the data set '
+                f'has {len(loader.sampler)} samples for this process. Lower '
+                'train_dataloader.batch_size, or set train_dataloader.drop_last=False'
+            )
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Write the list."""

@@ -81,3 +81,12 @@ def test_without_the_policy_the_run_stops(tmp_path):
     config['train_dataloader'] = dict(config['train_dataloader'], dataset=dict(type='HoleyData'))
     with pytest.raises((OSError, ReferError), match='image 2 is torn|mask 3 is empty|no 7'):
         Runner.from_cfg(config).train()
+
+
+def test_a_training_without_a_batch_is_refused(tmp_path):
+    loader = toy_config(tmp_path)['train_dataloader']
+    loader.update(dataset=dict(type='ToyData', size=2), drop_last=True)
+    hooks = dict(data_faults=dict(type='mmseg_aml.DataFaultHook'))
+    runner = Runner.from_cfg(toy_config(tmp_path, train_dataloader=loader, default_hooks=hooks))
+    with pytest.raises(ValueError, match='takes 3, and the data set has 2 .*drop_last=False'):
+        runner.train()

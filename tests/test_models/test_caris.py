@@ -218,6 +218,12 @@ def test_head_compiles_without_graph_breaks(model, gradients):
     assert explanation.graph_break_count == 0, explanation.break_reasons
 
 
+def test_a_fusion_is_refused():
+    fusion = dict(type='mmseg_aml.CrossAttentionFusion', in_channels=(8, 16, 32, 64))
+    with pytest.raises(ValueError, match='CARISHead reads the text itself.*fusion=None'):
+        MODELS.build({**tiny_config(), 'fusion': {**fusion, 'text_channels': 16}})
+
+
 def test_needs_bert():
     config = tiny_config()
     config['text_encoder']['config']['model_type'] = 'roberta'
@@ -225,7 +231,10 @@ def test_needs_bert():
         MODELS.build(config)
 
 
-def test_loss_takes_the_weighted_mean():
+@pytest.mark.parametrize('repeatable', [False, True])
+def test_loss_takes_the_weighted_mean(repeatable, request):
+    torch.use_deterministic_algorithms(repeatable)
+    request.addfinalizer(lambda: torch.use_deterministic_algorithms(False))
     logits = torch.tensor([[[[0.0, 1.0, 2.0]], [[1.0, 1.0, -2.0]]]])
     target = torch.tensor([[[0, 1, 255]]], dtype=torch.uint8)
     loss = WeightedCrossEntropy(class_weight=(0.9, 1.1))

@@ -172,6 +172,13 @@ def test_a_text_blind_model_is_refused():
         model_of(HEADS['UPer'], fusion=None)
 
 
+def test_a_batch_of_one_explains_itself():
+    model = model_of(HEADS['UPer']).train()
+    with pytest.raises(ValueError, match='batch of 1 expression .* UPerHead.*drop_last=True'):
+        losses_of(model, batch_of((1,)))
+    assert losses_of(model, batch_of((2,)))
+
+
 def test_empty_expression_is_named():
     model, data = model_of(HEADS['UPer']).eval(), batch_of((1,))
     data['data_samples'][0].samples[0].set_metainfo(dict(expression='  ', sent_id=77))

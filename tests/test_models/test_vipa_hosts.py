@@ -28,6 +28,9 @@ SWIN = dict(
     embed_dims=8, depths=(1, 1, 1, 1), num_heads=(1, 2, 2, 4), window_size=4, drop_path_rate=0.0
 )
 LEVELS = [8, 16, 32, 64]
+SEGFORMER = dict(
+    type='SegformerHead', in_channels=LEVELS, in_index=[0, 1, 2, 3], channels=8, num_classes=2
+)
 HOSTS = dict(
     none=dict(backbone=dict(type='mmseg_aml.SwinTransformer', **SWIN)),
     late=dict(
@@ -49,16 +52,14 @@ def make_model(host: str, **overrides) -> nn.Module:
     head = dict(
         type='mmseg_aml.VIPAHead', in_channels=LEVELS, channels=16, text_channels=20, num_heads=4
     )
-    return MODELS.build(
-        dict(
-            type='mmseg_aml.TextImageSegmentor',
-            data_preprocessor=dict(type='mmseg_aml.TextImageDataPreprocessor'),
-            text_encoder=TEXT,
-            decode_head=head,
-            **HOSTS[host],
-            **overrides,
-        )
+    settings = dict(
+        type='mmseg_aml.TextImageSegmentor',
+        data_preprocessor=dict(type='mmseg_aml.TextImageDataPreprocessor'),
+        text_encoder=TEXT,
+        decode_head=head,
+        **HOSTS[host],
     )
+    return MODELS.build({**settings, **overrides})
 
 
 def make_batch() -> dict:
@@ -96,6 +97,14 @@ def test_hosts_and_strategies_train_and_predict(host, strategy):
         assert all(values.shape == (2, 3) for values in sample.maps.values())
 
 
+def test_a_fusion_that_nothing_reads_is_refused():
+    fusion = HOSTS['late']['fusion']
+    with pytest.raises(ValueError, match='LAVTSwinTransformer reads the text itself.*fusion=None'):
+        make_model('early', fusion=fusion)
+    with pytest.raises(ValueError, match='LAVTSwinTransformer.* CrossAttentionFusion would be'):
+        make_model('early', fusion=fusion, decode_head=SEGFORMER)
+
+
 def test_maps_are_drawn():
     import numpy as np
 
@@ -112,16 +121,13 @@ def test_maps_are_drawn():
 
 
 def test_maps_are_refused_where_there_are_none():
-    head = dict(
-        type='SegformerHead', in_channels=LEVELS, in_index=[0, 1, 2, 3], channels=8, num_classes=2
-    )
     with pytest.raises(ValueError, match='with_maps'):
         init_default_scope('mmseg')
         MODELS.build(
             dict(
                 type='mmseg_aml.TextImageSegmentor',
                 text_encoder=TEXT,
-                decode_head=head,
+                decode_head=SEGFORMER,
                 test_cfg=dict(with_maps=True),
                 **HOSTS['early'],
             )

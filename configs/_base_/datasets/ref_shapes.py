@@ -22,6 +22,7 @@ train_dataloader = dict(
     batch_size=8,
     num_workers=1,
     persistent_workers=True,
+    drop_last=True,  # as CARIS; and batch norm cannot learn from a last batch of one
     sampler=dict(type='mmseg_aml.RefSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,

@@ -67,6 +67,7 @@ class VIPAHead(BaseDecodeHead):
     """
 
     reads_text = True
+    reads_fused = True
 
     def __init__(
         self,

@@ -39,10 +39,12 @@ class TextImageSegmentor(BaseSegmentor):
             ``forward(tokens) -> TextFeatures``; with ``reads_image = True``
             ``forward(tokens, visual levels (E, ...))``.
         decode_head: Any MMSegmentation decode head, or one that declares
-            ``reads_text = True`` and reads :class:`TextImageFeatures`.
+            ``reads_text = True`` and reads :class:`TextImageFeatures` (with ``reads_fused = True``
+            also their ``fused``, so that it may follow a ``fusion``).
         neck: Optional neck after a backbone that does not read text.
-        fusion: ``fusion(visual levels, text) -> levels`` before a plain head. Its
-            ``levels`` default to those that the heads read (their ``in_index``).
+        fusion: ``fusion(visual levels, text) -> levels`` before a plain head; refused beside
+            a host that would not read it. Its ``levels`` default to those that the heads read
+            (their ``in_index``).
         auxiliary_head: Optional MMSegmentation head on the fused levels, training only.
         no_target_head: Optional :class:`NoTargetHead` beside a decode head that does not
             decide itself whether an expression refers to anything.
@@ -98,12 +100,25 @@ class TextImageSegmentor(BaseSegmentor):
     def _check_text_is_read(self) -> None:
         if self.backbone_reads_text and self.neck is not None:
             raise ValueError('a neck needs a backbone that does not read text')
+        if self.fusion is not None and not self._fusion_is_read:
+            reader = self.backbone if self.backbone_reads_text else self.decode_head
+            raise ValueError(
+                f'{type(reader).__name__} reads the text itself, and {type(self.fusion).__name__} '
+                'would be built and never used: drop model.fusion (fusion=None)'
+            )
         if not (self.backbone_reads_text or self.head_reads_text or self.fusion is not None):
             raise ValueError(
                 f'nothing reads the referring expression: {type(self.backbone).__name__} and '
                 f'{type(self.decode_head).__name__} do not, so the model needs a fusion, e.g. '
                 "fusion=dict(type='mmseg_aml.CrossAttentionFusion', ...)"
             )
+
+    @property
+    def _fusion_is_read(self) -> bool:
+        if self.backbone_reads_text:
+            return False
+        reads_fused = getattr(self.decode_head, 'reads_fused', not self.head_reads_text)
+        return reads_fused or self.auxiliary_head is not None
 
     @property
     def backbone_reads_text(self) -> bool:
@@ -216,10 +231,24 @@ class TextImageSegmentor(BaseSegmentor):
         return {key: value for key, value in losses.items() if not key.endswith('acc_seg')}
 
     def loss(self, inputs: Tensor, data_samples: list[SegDataSample]) -> dict[str, Tensor]:
-        """Losses of one batch: plain, or as the ``loss_wrapper`` combines them."""
-        if self.loss_wrapper is not None:
-            return self.loss_wrapper(self, inputs, data_samples)
-        return self.supervised_loss(self.encode(inputs, data_samples), data_samples)
+        """Losses of one batch: plain, or as the ``loss_wrapper`` combines them.
+
+        Raises:
+            ValueError: If a batch norm after a pooling to one pixel gets one expression.
+        """
+        try:
+            if self.loss_wrapper is not None:
+                return self.loss_wrapper(self, inputs, data_samples)
+            return self.supervised_loss(self.encode(inputs, data_samples), data_samples)
+        except ValueError as error:
+            if 'more than 1 value per channel' not in str(error):
+                raise
+            raise ValueError(
+                f'{error}: a batch of {len(data_samples)} expression is too small for the batch '
+                f'norm of {type(self.decode_head).__name__}. If it is the rest of the data set, '
+                'set train_dataloader.drop_last=True; else raise train_dataloader.batch_size, or '
+                "set norm_cfg of the head to dict(type='GN', num_groups=32)"
+            ) from error
 
     # --- use -----------------------------------------------------------------
 
