@@ -17,6 +17,7 @@ from mmengine.config import Config
 
 from mmseg_aml.engine.checkpoints import CheckpointError
 from mmseg_aml.engine.config_check import describe_unknown_keys, unknown_keys
+from mmseg_aml.engine.randomness import allow_repeatable_kernels
 
 TOY = Path(__file__).parent / 'test_engine'
 
@@ -127,6 +128,18 @@ def test_local_rank_spellings(root, config_file, monkeypatch, spelling):
     assert os.environ.pop('LOCAL_RANK') == '1'
 
 
+@pytest.mark.parametrize('given', [None, ':16:8'])
+def test_cublas_is_told_about_deterministic(monkeypatch, given):
+    name = 'CUBLAS_WORKSPACE_CONFIG'
+    monkeypatch.setenv(name, given or '')  # restored at the end
+    if given is None:
+        monkeypatch.delenv(name)
+    allow_repeatable_kernels(Config(dict(randomness=dict(seed=0, deterministic=False))))
+    assert os.environ.get(name) == given
+    allow_repeatable_kernels(Config(dict(randomness=dict(seed=0, deterministic=True))))
+    assert os.environ.get(name) == (given or ':4096:8')
+
+
 def test_unknown_keys():
     known = dict(
         model=dict(type='X', norm_cfg=dict(type='BN')),
@@ -143,6 +156,21 @@ def test_unknown_keys():
     }
     sentences = describe_unknown_keys({**known, **typos})
     assert "config key 'trian_cfg' has no effect: did you mean 'train_cfg'?" in sentences
+
+
+@pytest.mark.parametrize(
+    ('key', 'value'),
+    [
+        ('runner_type', 'FlexibleRunner'),
+        ('strategy', dict(type='FSDPStrategy')),
+        ('model_wrapper_cfg', dict(type='MMFullyShardedDataParallel')),
+    ],
+)
+def test_sharded_training_is_refused(root, config_file, key, value):
+    path = config_file.with_name('sharded.py')
+    path.write_text(f'_base_ = {config_file.name!r}\n{key} = {value!r}\n')
+    with pytest.raises(ValueError, match=f'FSDP.* not supported .config key {key}.: remove it'):
+        tool(root, 'train').main([str(path)])
 
 
 def test_no_shipped_config_has_unknown_keys(root):

@@ -16,7 +16,7 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 from mmseg_aml.engine.checkpoints import load_for_test
-from mmseg_aml.engine.distributed import LAUNCHERS, prepare_launcher
+from mmseg_aml.engine.distributed import LAUNCHERS, prepare_launcher, timeout_of
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -101,7 +101,7 @@ def load_config(args: argparse.Namespace) -> Config:
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     args = parse_args(arguments)
     config = load_config(args)
-    prepare_launcher(args.launcher)
+    prepare_launcher(args.launcher, timeout_of(config))
     runner = Runner.from_cfg(config)
     load_for_test(runner, args.checkpoint)
     metrics = runner.test()

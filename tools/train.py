@@ -16,8 +16,9 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmseg_aml.engine.config_check import describe_unknown_keys
-from mmseg_aml.engine.distributed import LAUNCHERS, prepare_launcher
+from mmseg_aml.engine.config_check import check_parallel, describe_unknown_keys
+from mmseg_aml.engine.distributed import LAUNCHERS, prepare_launcher, timeout_of
+from mmseg_aml.engine.randomness import allow_repeatable_kernels
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -84,9 +85,11 @@ def load_config(args: argparse.Namespace) -> Config:
 def main(arguments: list[str] | None = None) -> None:
     args = parse_args(arguments)
     config = load_config(args)
+    check_parallel(config)
     for sentence in describe_unknown_keys(config.to_dict()):
         print_log(sentence, logger='current', level=logging.WARNING)
-    prepare_launcher(args.launcher)
+    allow_repeatable_kernels(config)
+    prepare_launcher(args.launcher, timeout_of(config))
     build: Any = RUNNERS.build if 'runner_type' in config else Runner.from_cfg
     build(config).train()
 

@@ -20,6 +20,7 @@ default_hooks = dict(
     pending_validation=dict(type='mmseg_aml.PendingValidationHook'),
     nonfinite=dict(type='mmseg_aml.NonFiniteHook', policy='raise'),
     data_faults=dict(type='mmseg_aml.DataFaultHook'),
+    same_buffers=dict(type='mmseg_aml.SameBuffersHook'),
     visualization=dict(type='mmseg_aml.RISVisualizationHook'),
 )
 
@@ -33,7 +34,7 @@ env_cfg = dict(
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'),
 )
-# deterministic=True also takes PyTorch's slower repeatable CUDA kernels.
+# deterministic=True also takes PyTorch's slower repeatable CUDA kernels: docs/cluster.md.
 randomness = dict(seed=0, deterministic=False)
 model_wrapper_cfg = dict(type='mmseg_aml.AnyDeviceDDP', find_unused_parameters=False)
 

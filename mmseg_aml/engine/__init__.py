@@ -10,6 +10,7 @@ from mmseg_aml.engine import (
     nonfinite_hook,
     optim_constructors,
     pending_validation_hook,
+    same_buffers_hook,
     schedule_hook,
     schedulers,
 )
@@ -24,6 +25,7 @@ __all__ = [
     'nonfinite_hook',
     'optim_constructors',
     'pending_validation_hook',
+    'same_buffers_hook',
     'schedule_hook',
     'schedulers',
 ]

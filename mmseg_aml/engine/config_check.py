@@ -1,4 +1,4 @@
-"""Misspelt top-level keys of a config, which MMEngine accepts in silence."""
+"""Misspelt top-level keys of a config, which MMEngine accepts in silence, and what is refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ _READ_FROM_CONFIG = {
     'gpu_ids',
     'model_wrapper_cfg',
     'runner_type',
-    'strategy',
     'sync_bn',
     'tta_model',
     'tta_pipeline',
@@ -76,3 +75,25 @@ def describe_unknown_keys(config: Mapping[str, Any]) -> list[str]:
         + (f': did you mean {meant!r}?' if meant else ': nothing reads it')
         for key, meant in unknown_keys(config).items()
     ]
+
+
+def check_parallel(config: Mapping[str, Any]) -> None:
+    """Refuse parallel training other than DDP: sharded weights are not supported.
+
+    Raises:
+        ValueError: If the config asks for MMEngine's FlexibleRunner (FSDP, DeepSpeed, ColossalAI)
+            or its FSDP wrapper.
+    """
+    wrapper = config.get('model_wrapper_cfg') or {}
+    asked = {
+        'runner_type': config.get('runner_type') == 'FlexibleRunner',
+        'strategy': 'strategy' in config,
+        'model_wrapper_cfg': 'FullyShardedDataParallel' in str(wrapper.get('type')),
+    }
+    found = [key for key, is_asked in asked.items() if is_asked]
+    if found:
+        raise ValueError(
+            f'FSDP and the other strategies of FlexibleRunner are not supported (config key '
+            f'{", ".join(found)}): remove it. The plain Runner trains with DDP, and '
+            'activation_checkpointing or with_cp saves memory'
+        )

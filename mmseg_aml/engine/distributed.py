@@ -6,7 +6,8 @@ import atexit
 import os
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -64,11 +65,16 @@ def mpi_environment() -> None:
     env.setdefault('MASTER_PORT', '29500')
 
 
-def prepare_launcher(launcher: str) -> None:
+def prepare_launcher(launcher: str, timeout: float | None = None) -> None:
     """Set up what MMEngine's ``launcher`` needs; call it before the Runner is built.
 
     Without CUDA this makes the gloo process group, which MMEngine then leaves alone; its own
     set-up calls ``torch.cuda.set_device``. With CUDA MMEngine makes the group.
+
+    Args:
+        launcher: One of :data:`LAUNCHERS`.
+        timeout: Seconds (None: PyTorch's 1800) that a process waits for one that is gone without
+            a word; with CUDA MMEngine reads it from the config (``env_cfg.dist_cfg.timeout``).
 
     Raises:
         ValueError: If the launcher is unknown.
@@ -83,10 +89,15 @@ def prepare_launcher(launcher: str) -> None:
         return
     if launcher == 'mpi':
         mpi_environment()
-    dist.init_process_group('gloo')
+    dist.init_process_group('gloo', timeout=timeout and timedelta(seconds=timeout))
     # gloo's thread gives back the tensors of the last collective under Python's lock. A process
     # that ends before that is aborted after all its work (one in five did): let it finish.
     atexit.register(time.sleep, 0.5)
+
+
+def timeout_of(config: Mapping[str, Any]) -> float | None:
+    """``env_cfg.dist_cfg.timeout`` of a config, in seconds."""
+    return ((config.get('env_cfg') or {}).get('dist_cfg') or {}).get('timeout')
 
 
 @MODEL_WRAPPERS.register_module()

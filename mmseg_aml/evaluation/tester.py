@@ -12,7 +12,7 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 from ..engine.checkpoints import load_for_test
-from ..engine.distributed import LAUNCHERS, prepare_launcher
+from ..engine.distributed import LAUNCHERS, prepare_launcher, timeout_of
 from .protocols import get_protocols
 
 
@@ -52,7 +52,7 @@ def build_tester(config: Config, weights: str) -> Runner:
         FileNotFoundError: If there are no such weights.
         CheckpointError: If they cannot be read or do not fit the model.
     """
-    prepare_launcher(config.launcher)
+    prepare_launcher(config.launcher, timeout_of(config))
     runner = Runner.from_cfg(config)
     load_for_test(runner, weights)
     return runner

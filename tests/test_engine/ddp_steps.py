@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 from mmseg_aml.engine.distributed import AnyDeviceDDP, prepare_launcher
+from mmseg_aml.engine.same_buffers_hook import SameBuffersHook
 from mmseg_aml.registry import MODELS
 from mmseg_aml.strategies.base import Masked, View
 
@@ -70,6 +72,20 @@ def steps(strategy: dict[str, Any] | None, rank: int, world: int) -> dict[str, T
     return {key: value.detach().clone() for key, value in model.state_dict().items()}
 
 
+def check_validated_buffers(rank: int) -> None:
+    """Batch statistics differ by nature; all ranks validate with those of the first."""
+    norm = nn.BatchNorm1d(2).train()
+    norm(torch.randn(3, 2) + rank)
+    own, tracked = norm.running_mean.clone(), int(norm.num_batches_tracked)
+    SameBuffersHook().before_val_epoch(SimpleNamespace(model=norm))
+    gathered: list[Any] = [None, None]
+    dist.all_gather_object(gathered, (own, norm.running_mean, norm.running_var))
+    assert not torch.equal(gathered[0][0], gathered[1][0]), 'nothing to mend'
+    for buffer in (1, 2):
+        assert torch.equal(gathered[0][buffer], gathered[1][buffer])
+    assert torch.equal(gathered[0][0], norm.running_mean) and norm.num_batches_tracked == tracked
+
+
 def main(out: str, launcher: str) -> None:
     init_default_scope('mmseg')
     torch.set_num_threads(1)
@@ -77,6 +93,7 @@ def main(out: str, launcher: str) -> None:
     rank, world = (dist.get_rank(), dist.get_world_size()) if launcher != 'none' else (0, 1)
     results = {name: steps(strategy, rank, world) for name, strategy in STRATEGIES.items()}
     if world > 1:
+        check_validated_buffers(rank)
         gathered: list[Any] = [None] * world
         dist.all_gather_object(gathered, results)
         for name in STRATEGIES:
