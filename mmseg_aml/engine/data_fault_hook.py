@@ -27,7 +27,8 @@ class DataFaultHook(Hook):
         Raises:
             ValueError: If it has no batch: with ``drop_last`` the rest of an epoch is left out.
         """
-        loader: Any = runner.train_loop.dataloader
+        loop: Any = runner.train_loop
+        loader = loop.dataloader
         if len(loader) == 0:
             size = loader.batch_sampler.batch_size
             raise ValueError(

@@ -6,12 +6,13 @@ import atexit
 import os
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from mmengine.config import Config
 from mmengine.model import MMDistributedDataParallel
 from torch import nn
 
@@ -89,13 +90,14 @@ def prepare_launcher(launcher: str, timeout: float | None = None) -> None:
         return
     if launcher == 'mpi':
         mpi_environment()
-    dist.init_process_group('gloo', timeout=timeout and timedelta(seconds=timeout))
+    limit = None if timeout is None else timedelta(seconds=timeout)
+    dist.init_process_group('gloo', timeout=limit)
     # gloo's thread gives back the tensors of the last collective under Python's lock. A process
     # that ends before that is aborted after all its work (one in five did): let it finish.
     atexit.register(time.sleep, 0.5)
 
 
-def timeout_of(config: Mapping[str, Any]) -> float | None:
+def timeout_of(config: Config) -> float | None:
     """``env_cfg.dist_cfg.timeout`` of a config, in seconds."""
     return ((config.get('env_cfg') or {}).get('dist_cfg') or {}).get('timeout')
 
