@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
+from ..models.layers.batch_statistics import frozen_batch_statistics
 from ..structures import TextFeatures, TextImageFeatures, TextTokens
 from .masking.blocks import Size, valid_pixels
 
@@ -219,20 +220,6 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for part in training:
             part.training = True
-
-
-@contextmanager
-def frozen_batch_statistics(module: nn.Module) -> Iterator[None]:
-    """Normalise with batch statistics but leave the running ones alone."""
-    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    tracking = [m for m in norms if m.track_running_stats]
-    for norm in tracking:
-        norm.track_running_stats = False
-    try:
-        yield
-    finally:
-        for norm in tracking:
-            norm.track_running_stats = True
 
 
 def scaled(losses: dict[str, Tensor], weight: float, prefix: str = '') -> dict[str, Tensor]:

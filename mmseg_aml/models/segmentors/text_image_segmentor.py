@@ -18,6 +18,7 @@ from ...registry import MODELS
 from ...structures import TextFeatures, TextImageFeatures, TextTokens
 from ..backbones.normalization import agree
 from ..data_preprocessor import TextImageDataPreprocessor
+from ..layers.batch_statistics import update_statistics_once
 from ..no_target import GeneralisedHead, check_one_decides
 
 Levels = tuple[Tensor, ...]
@@ -191,6 +192,12 @@ class TextImageSegmentor(BaseSegmentor):
         return TextImageFeatures(visual, cast(TextFeatures, text), tuple(fused))
 
     # --- learn ---------------------------------------------------------------
+
+    def train(self, mode: bool = True) -> TextImageSegmentor:
+        """As any module's; batch norms learn from each batch once, recomputed or not."""
+        if mode:
+            update_statistics_once(self)
+        return super().train(mode)
 
     def head_forward(self, features: TextImageFeatures) -> Any:
         """What ``decode_head.forward`` gives: logits (E, C, h, w), or a tuple with them first."""
