@@ -19,6 +19,10 @@ PAPERS = {
         'CARIS: Context-Aware Referring Image Segmentation',
         'https://doi.org/10.1145/3581783.3612117',
     ),
+    'detris': (
+        'DETRIS: Densely Connected Parameter-Efficient Tuning',
+        'https://arxiv.org/abs/2501.08580',
+    ),
     'rela': (
         'GRES: Generalized Referring Expression Segmentation',
         'https://arxiv.org/abs/2306.00968',

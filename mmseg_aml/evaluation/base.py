@@ -16,10 +16,12 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from ..engine.atomic_files import write_atomically
+from .letterbox import unbox_probabilities
 from .masks import (
     Segmentation,
     binary_prediction,
     encode_masks,
+    foreground_logit,
     ground_truth,
     intersection_and_union,
 )
@@ -109,8 +111,8 @@ class ExpressionMetric(BaseMetric):
 
         Args:
             samples: Per expression ``seg_logits`` (C, h, w), ``gt_sem_seg`` (1, H, W) at the
-                original size, metainfo ``sent_id``, ``ori_shape``, and ``segmentation`` where a
-                protocol rasterises polygons.
+                original size, metainfo ``sent_id``, ``ori_shape``, ``segmentation`` where a
+                protocol rasterises polygons, and of letterboxed images ``letterbox_logits``.
 
         Raises:
             KeyError: If one of these is missing.
@@ -129,11 +131,20 @@ class ExpressionMetric(BaseMetric):
         if all('segmentation' in sample for sample in samples):
             parts = [sample['segmentation'] for sample in samples]
         predictions = [
-            binary_prediction(logits, protocol.size(ori_shape), protocol)
+            self._letterboxed(samples, ori_shape, protocol)
+            if protocol.letterbox and 'letterbox' in samples[0]
+            else binary_prediction(logits, protocol.size(ori_shape), protocol)
             for protocol in self.protocols
         ]
         source = f'{samples[0].get("dataset", "")} {samples[0].get("split", "")}'.strip()
         return self.entry(source, samples, masks.to(logits.device), parts, predictions)
+
+    @staticmethod
+    def _letterboxed(samples: list[dict], shape: tuple[int, int], protocol: Protocol) -> Tensor:
+        logits = _stacked(samples, 'letterbox_logits', 'evaluate the output of predict')
+        box = samples[0]['letterbox']
+        probability = unbox_probabilities(foreground_logit(logits), box, shape)
+        return torch.from_numpy(probability > protocol.threshold).to(logits.device)
 
     def entry(
         self,
@@ -179,7 +190,7 @@ class ExpressionMetric(BaseMetric):
             self._warned_squash = True
             print_log(
                 f'{names} were published for inputs that keep their aspect ratio '
-                '(ResizeRIS(keep_ratio=True)); these images are squashed',
+                '(Letterbox, or ResizeRIS(keep_ratio=True)); these images are squashed',
                 logger='current',
                 level=logging.WARNING,
             )

@@ -32,7 +32,7 @@ def resize_nearest(masks: Tensor, size: tuple[int, int]) -> Tensor:
     return masks[:, rows][:, :, columns]
 
 
-def _foreground_logit(logits: Tensor) -> Tensor:
+def foreground_logit(logits: Tensor) -> Tensor:
     """(K, C, h, w) -> (K, 1, h, w), the log odds of the foreground."""
     return logits if logits.shape[1] == 1 else logits[:, 1:] - logits[:, :1]
 
@@ -77,11 +77,11 @@ def binary_prediction(logits: Tensor, size: tuple[int, int], protocol: Protocol)
         )
     logits = logits.float()
     if protocol.binarise == 'probability':
-        probability = _foreground_logit(logits).sigmoid()
+        probability = foreground_logit(logits).sigmoid()
         return _resize(probability, size, protocol)[:, 0] > protocol.threshold
     logits = _resize(logits, size, protocol)
     if protocol.binarise == 'logit':
-        return _foreground_logit(logits)[:, 0] > protocol.threshold
+        return foreground_logit(logits)[:, 0] > protocol.threshold
     if logits.shape[1] == 1:
         return logits[:, 0] > 0  # probability > 0.5, without the rounding of the sigmoid
     if protocol.binarise == 'sigmoid-argmax':

@@ -3,10 +3,11 @@
     python tests/parity/check.py FOLDER [FOLDER ...]
 
 A folder holds ``config.json``, ``state_dict.pt`` and ``io_*.npz`` (and perhaps
-``grad_norms.json``), laid out like the reference folders ``parity/caris``, ``parity/lavt``
-and ``parity/rela``. Prints the largest absolute differences of every case; exits with 1 if
-logits differ by more than 1e-4, the loss by more than 1e-5, or a parameter's gradient
-norm by more than 0.1 %; a case module may set other tolerances, with the reason.
+``grad_norms.json`` and files of its own kind), laid out like the reference folders
+``parity/caris``, ``parity/lavt``, ``parity/rela`` and ``parity/detris``. Prints the largest
+absolute differences of every case; exits with 1 if logits differ by more than 1e-4, the loss
+by more than 1e-5, or a parameter's gradient norm by more than 0.1 %; a case module may set
+other tolerances, with the reason.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ def case_module(folder: Path) -> ModuleType:
         import caris_case as module
     elif 'num_heads_fusion' in config:
         import lavt_case as module
+    elif 'dino' in config:
+        import detris_case as module
     else:
         raise ValueError(f'{folder}/config.json is laid out like no known host')
     return module
@@ -116,20 +119,22 @@ def check(folder: Path) -> dict[str, list[Difference]]:
     if not cases:
         raise FileNotFoundError(f'{folder} holds no io_*.npz')
     module = case_module(folder)
-    model = module.build(folder)
     norms_file = folder / 'grad_norms.json'
     norms = json.loads(norms_file.read_text()) if norms_file.exists() else {}
     tolerances = getattr(module, 'TOLERANCES', {})
     report = {}
     for path in cases:
+        model = module.build(folder)  # a training forward moves batch statistics
         with np.load(path) as file:
             arrays = {name: file[name] for name in file.files}
         outputs = module.run(model, arrays)
         found = [difference(k, v, arrays[k], tolerances) for k, v in outputs.items() if k in arrays]
         name = path.stem[len('io_') :]
-        if name in norms:
-            zero = getattr(module, 'NO_GRADIENT', None)
-            found += gradient_differences(outputs['grad_norms'], norms[name], zero)
+        zero = getattr(module, 'NO_GRADIENT', None)
+        for key, own in outputs.items():  # grad_norms, and of other modes grad_norms_MODE
+            stored = norms.get(name + key[len('grad_norms') :]) if 'grad_norms' in key else None
+            if stored:
+                found += gradient_differences(own, stored, zero)
         report[name] = found
     if hasattr(module, 'further_cases'):
         for name, items in module.further_cases(folder).items():

@@ -21,6 +21,7 @@ _IMAGE_KEYS = (
     'ori_shape',
     'img_shape',
     'scale_factor',
+    'letterbox',
 )
 _EXPRESSION_KEYS = ('expression', 'ref_id', 'sent_id', 'ann_ids')
 
@@ -31,7 +32,8 @@ class PackRISInputs(BaseTransform):
 
     Each ``SegDataSample`` has ``gt_sem_seg`` (1, H, W) uint8 {0, 1} if masks are loaded, and
     as metainfo whatever is known of: expression, ref_id, sent_id, ann_ids, no_target,
-    image_id, img_path, dataset, split, ori_shape, img_shape, pad_shape, scale_factor.
+    image_id, img_path, dataset, split, ori_shape, img_shape, pad_shape, scale_factor,
+    letterbox. Soft masks (of ``Letterbox``) become ``gt_soft_mask`` (1, H, W) float.
 
     Args:
         with_segmentation: Also keep the targets' COCO segmentations as metainfo
@@ -50,6 +52,8 @@ class PackRISInputs(BaseTransform):
             _sample(common, expression, masks, self.expression_keys)
             for expression, masks in zip(results['expressions'], _masks_of(results))
         ]
+        for sample, soft in zip(samples, results.get('gt_soft_masks', [])):
+            sample.set_data(dict(gt_soft_mask=PixelData(data=torch.from_numpy(soft)[None])))
         return dict(inputs=image, data_samples=ExpressionGroup(samples))
 
 

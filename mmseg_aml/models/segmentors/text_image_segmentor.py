@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from mmseg.structures import SegDataSample
 from mmseg.utils import add_prefix
 from torch import Tensor
 
+from ...evaluation.letterbox import unbox_logits
 from ...registry import MODELS
 from ...structures import TextFeatures, TextImageFeatures, TextTokens
 from ..backbones.normalization import agree
@@ -22,6 +23,22 @@ from ..layers.batch_statistics import update_statistics_once
 from ..no_target import GeneralisedHead, check_one_decides
 
 Levels = tuple[Tensor, ...]
+
+
+@runtime_checkable
+class SharedStem(Protocol):
+    """A backbone that reads text, but not from its first layer on.
+
+    ``backbone(images, text)`` is ``read(stem(images), text)``.
+    """
+
+    def stem(self, images: Tensor) -> Levels:
+        """(B, 3, H, W) -> tensors (B, ...) that do not depend on the expression."""
+        ...
+
+    def read(self, stem: Sequence[Tensor], text: TextFeatures) -> Levels:
+        """``stem``, one row per expression, and text -> levels (E, C_i, H_i, W_i)."""
+        ...
 
 
 @MODELS.register_module()
@@ -35,7 +52,8 @@ class TextImageSegmentor(BaseSegmentor):
 
     Args:
         backbone: Any MMSegmentation or mmpretrain backbone with a tuple of levels, or one
-            that declares ``reads_text = True``: ``backbone(inputs (E, 3, H, W), text)``.
+            that declares ``reads_text = True``: ``backbone(inputs (E, 3, H, W), text)``;
+            what a :class:`SharedStem` computes without text runs once per image, too.
         text_encoder: ``tokenize(list[str]) -> TextTokens`` and
             ``forward(tokens) -> TextFeatures``; with ``reads_image = True``
             ``forward(tokens, visual levels (E, ...))``.
@@ -165,26 +183,35 @@ class TextImageSegmentor(BaseSegmentor):
             index: Row of ``inputs`` of every expression, instead of its ``image_index``
                 (masked views).
         """
-        images = inputs if self.backbone_reads_text else self.extract_feat(inputs)
-        return self._encode(images, data_samples, tokens, text, index)
+        return self._encode(self._before_text(inputs), data_samples, tokens, text, index)
+
+    def _before_text(self, inputs: Tensor) -> Levels:
+        """What is computed once per image: tensors (B, ...)."""
+        if not self.backbone_reads_text:
+            return self.extract_feat(inputs)
+        return self.backbone.stem(inputs) if isinstance(self.backbone, SharedStem) else (inputs,)
 
     def _encode(
         self,
-        images: Tensor | Levels,
+        images: Levels,
         data_samples: Sequence[SegDataSample],
         tokens: TextTokens | None = None,
         text: TextFeatures | None = None,
         index: list[int] | None = None,
     ) -> TextImageFeatures:
-        """``images``: the images for a backbone that reads text, else its levels."""
+        """``images``: of :meth:`_before_text`."""
         index = image_index(data_samples) if index is None else index
+        images = tuple(expand(rows, index) for rows in images)
         if text is None:
             tokens = tokens or self.tokenize(data_samples)
         if self.backbone_reads_text:
             text = cast(TextFeatures, text or self.text_encoder(tokens))
-            visual = tuple(self.backbone(expand(cast(Tensor, images), index), text))
+            shared = isinstance(self.backbone, SharedStem)
+            visual = tuple(
+                self.backbone.read(images, text) if shared else self.backbone(images[0], text)
+            )
             return TextImageFeatures(visual, text, visual)
-        visual = tuple(expand(level, index) for level in images)
+        visual = images
         if text is None:
             reads_image = getattr(self.text_encoder, 'reads_image', False)
             text = self.text_encoder(tokens, visual) if reads_image else self.text_encoder(tokens)
@@ -260,7 +287,7 @@ class TextImageSegmentor(BaseSegmentor):
     # --- use -----------------------------------------------------------------
 
     def decode(self, features: TextImageFeatures, data_samples: Sequence[SegDataSample]) -> Tensor:
-        """Logits (E, 1 or 2, H, W) at the (padded) input size.
+        """Logits (E, 1 or 2, h, w) of the (padded) input, at its size or the head's own.
 
         Where the model decides whether there is a target, every data sample gets the bool
         ``pred_no_target``.
@@ -285,8 +312,8 @@ class TextImageSegmentor(BaseSegmentor):
         return logits
 
     def encode_decode(self, inputs: Tensor, batch_data_samples: list[SegDataSample]) -> Tensor:
-        """Logits (E, 1 or 2, H, W); images are encoded once, expressions in chunks."""
-        images = inputs if self.backbone_reads_text else self.extract_feat(inputs)
+        """Logits of :meth:`decode`; images are encoded once, expressions in chunks."""
+        images = self._before_text(inputs)
         step = self.test_cfg.get('max_expressions', 32)
         chunks = [batch_data_samples[i : i + step] for i in range(0, len(batch_data_samples), step)]
         return torch.cat([self.decode(self._encode(images, chunk), chunk) for chunk in chunks])
@@ -296,14 +323,23 @@ class TextImageSegmentor(BaseSegmentor):
 
         ``seg_logits`` (1 or 2, h, w) at the input size without padding, ``pred_sem_seg``
         (1, H, W) uint8 {0, 1} at ``ori_shape`` (bilinear; arg max, or sigmoid above the
-        head's threshold).
+        head's threshold). Of a letterboxed image, ``seg_logits`` are brought back to
+        ``ori_shape``, and ``letterbox_logits`` (1 or 2, h, w) are those of the whole box.
         """
+        padded = tuple(inputs.shape[-2:])
         for sample in data_samples:
-            sample.set_metainfo({'pad_shape': tuple(inputs.shape[-2:])})
+            sample.set_metainfo({'pad_shape': padded})
         for sample, logits in zip(data_samples, self.encode_decode(inputs, data_samples)):
-            height, width = sample.metainfo.get('img_shape', inputs.shape[-2:])[:2]
-            logits = logits[:, :height, :width].float()
-            mask = self.binarise(logits, sample.metainfo.get('ori_shape', (height, width)))
+            logits, meta = logits.float(), sample.metainfo
+            height, width = meta.get('img_shape', padded)[:2]
+            if 'letterbox' in meta:
+                sample.set_data(dict(letterbox_logits=PixelData(data=logits)))
+                logits = unbox_logits(logits[None], meta['letterbox'], meta['ori_shape'])[0]
+            else:
+                if logits.shape[-2:] != padded:
+                    logits = resize(logits[None], padded, mode='bilinear')[0]
+                logits = logits[:, :height, :width]
+            mask = self.binarise(logits, meta.get('ori_shape', (height, width)))
             sample.set_data(
                 dict(seg_logits=PixelData(data=logits), pred_sem_seg=PixelData(data=mask))
             )

@@ -1,1 +1,1 @@
-from . import caris_text_encoder, hf_text_encoder  # noqa: F401  registers
+from . import caris_text_encoder, detris_text_encoder, hf_text_encoder  # noqa: F401  registers

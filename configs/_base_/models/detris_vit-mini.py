@@ -1,0 +1,45 @@
+# DETRIS without pretrained towers, small enough to learn RefShapes from scratch on a CPU: nothing
+# is frozen, patches of 8 pixels, and the package's own word list.
+model = dict(
+    type='mmseg_aml.TextImageSegmentor',
+    data_preprocessor=dict(type='mmseg_aml.TextImageDataPreprocessor'),
+    backbone=dict(
+        type='mmseg_aml.DETRISDINOv2',
+        embed_dims=64,
+        depth=4,
+        num_heads=2,
+        patch_size=8,
+        position_side=8,  # 64 / 8
+        mlp_ratio=2,
+        taps=(1, 2),
+        adapter_layers=(1, 3),
+        adapter_channels=32,
+        align_channels=32,
+        align_heads=2,
+        align_drop=0.0,
+        text_channels=64,
+        frozen=False,
+    ),
+    text_encoder=dict(
+        type='mmseg_aml.DETRISTextEncoder',
+        tokenizer='tiny',
+        max_length=20,
+        width=64,
+        num_heads=2,
+        num_layers=2,
+        adapter_layers=(1,),
+        adapter_channels=32,
+        frozen=False,
+    ),
+    decode_head=dict(
+        type='mmseg_aml.DETRISHead',
+        in_channels=(64, 64, 64),
+        channels=64,
+        num_layers=2,
+        num_heads=2,
+        ffn_channels=64,
+        dropout=0.0,
+        projector_channels=32,
+        threshold=0.5,
+    ),
+)

@@ -1,0 +1,8 @@
+_base_ = [
+    '../_base_/models/detris_dinov2-b.py',
+    '../_base_/datasets/refcocog-google-letterbox_448x448.py',
+    '../_base_/schedules/detris_65e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(text_encoder=dict(max_length=22))  # longer sentences
