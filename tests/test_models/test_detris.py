@@ -1,6 +1,7 @@
 """DETRIS: towers, text, geometry, and what is shared by the expressions of an image."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def model(root):
     return MODELS.build(cfg).eval()
 
 
-def batch(size=(48, 64), **meta):
+def batch(size=(48, 64), **meta) -> dict[str, Any]:
     groups = []
     for texts in (('the red circle', 'leftmost small square', 'blue ring'), ('big star',)):
         samples = [
@@ -59,7 +60,7 @@ def test_clip_ids_are_the_published_ones(shared):
 def test_text_tower_without_adapters_is_clip():
     from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
-    sizes = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, vocab_size=50)
+    sizes: Any = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, vocab_size=50)
     clip = CLIPTextModelWithProjection(
         CLIPTextConfig(
             **sizes, intermediate_size=64, projection_dim=16, bos_token_id=48, eos_token_id=49
