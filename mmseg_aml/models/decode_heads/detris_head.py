@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -91,7 +91,8 @@ class DETRISHead(BaseDecodeHead):
             for s in batch_data_samples
         ]
         target = F.interpolate(torch.stack(masks).to(seg_logits.dtype), seg_logits.shape[2:])
-        return {self.loss_decode.loss_name: self.loss_decode(seg_logits, target)}
+        criterion = cast(Any, self.loss_decode)
+        return {criterion.loss_name: criterion(seg_logits, target)}
 
     def predict_by_feat(self, seg_logits: Tensor, batch_img_metas: list[dict]) -> Tensor:
         """Logits as they are, (E, 1, 4h, 4w): published evaluation upsamples probabilities."""

@@ -5,7 +5,8 @@ E = expressions, L = text positions, C = width, N = h * w pixels of one map.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -186,10 +187,12 @@ class Decoder(nn.Module):
     def word_weights(self, picture: Tensor, words: Tensor, mask: Tensor) -> Tensor:
         """(E, L, h, w): how the pixels share their attention among the words in the last layer."""
         x, *rest = self.inputs(picture, words, mask)
-        *others, last = self.layers
+        *others, last = cast('Iterable[DecoderLayer]', self.layers)
         for layer in others:
             x = layer(x, *rest)
-        return last.word_weights(x, *rest).transpose(1, 2).unflatten(2, picture.shape[-2:])
+        keys, padding, pixel_code, word_code = rest
+        weights = last.word_weights(x, keys, padding, pixel_code, word_code)
+        return weights.transpose(1, 2).unflatten(2, picture.shape[-2:])
 
 
 class Projector(nn.Module):
