@@ -6,4 +6,4 @@ model = dict(
         type='mmseg_aml.AMLLossWrapper', filter=dict(type='mmseg_aml.AFM', block_size=28)
     )
 )
-custom_hooks = [dict(type='mmseg_aml.PMMEHook', interval=500)]
+default_hooks = dict(aml=dict(type='mmseg_aml.PMMEHook', interval=500))
