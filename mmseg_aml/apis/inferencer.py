@@ -28,12 +28,14 @@ class RISPrediction:
     """What the model sees for one referring expression.
 
     expression: The sentence. mask: (H, W) bool at the image's size. picture: uint8 RGB, the
-    photograph, the sentence and the mask side by side.
+    photograph, the sentence and the mask side by side. no_target: the model's decision that
+    the sentence refers to nothing here, which leaves ``mask`` as it is; None without one.
     """
 
     expression: str
     mask: np.ndarray
     picture: np.ndarray
+    no_target: bool | None = None
 
 
 @INFERENCERS.register_module()
@@ -137,6 +139,7 @@ class RISInferencer:
                 sentence,
                 sample.pred_sem_seg.data[0].bool().cpu().numpy(),
                 self.visualizer.draw(pixels, sample.cpu()),
+                sample.get('pred_no_target'),
             )
             for sentence, sample in zip(sentences, samples)
         ]
