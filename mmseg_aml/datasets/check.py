@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from .refer import ReferError, ReferIndex, decode_masks
+from .refer_files import refs_in
+from .transforms.loading import read_rgb
 
 # (images, refs, expressions). RefCOCO, RefCOCO+, RefCOCOg google: Yu et al. 2016, Mao et al.
 # 2016; RefCOCOg umd: Nagaraja et al. 2016; gRefCOCO: Liu et al. 2023 (refs not published) and
@@ -35,10 +39,37 @@ class Report:
     problems: list[str] = field(default_factory=list)
 
 
+def find_datasets(folder: str | Path) -> tuple[Path, list[tuple[str, str]]]:
+    """The data root that ``folder`` is or belongs to, and its (data set, split author)s.
+
+    ``folder`` holds data sets in sub-folders, or is the folder of one data set.
+    """
+    folder = Path(folder).expanduser()
+    if refs_in(folder):
+        folder = folder.absolute()
+        return folder.parent, [(folder.name, by) for by in refs_in(folder)]
+    found = [
+        (path.name, by)
+        for path in (sorted(folder.iterdir()) if folder.is_dir() else [])
+        if path.is_dir()
+        for by in refs_in(path)
+    ]
+    return folder, found
+
+
 def check_dataset(
-    data_root: str | Path, dataset: str, split_by: str, image_dir: str | Path, *, masks: bool = True
+    data_root: str | Path,
+    dataset: str,
+    split_by: str,
+    image_dir: str | Path,
+    *,
+    masks: bool = True,
+    pixels: bool = True,
 ) -> Report:
-    """Check files, counts, images, splits and, if asked for, every mask.
+    """Check files, ids, texts, counts, splits and, if asked for, every mask and every image.
+
+    If no problem is found with both, every item of every split can be read: a training gets
+    through its epochs and validations as far as data are concerned.
 
     Args:
         data_root: Folder of the data sets.
@@ -46,6 +77,7 @@ def check_dataset(
         split_by: Such as ``unc``.
         image_dir: Folder of the images.
         masks: Rasterise every mask (RefCOCO: some 15 seconds).
+        pixels: Decode every image (RefCOCO: minutes), and find files of the same content.
     """
     report = Report(f'{dataset} ({split_by})')
     try:
@@ -60,12 +92,18 @@ def check_dataset(
         'refs': len(arrays['ref_id']),
         'expressions': len(arrays['sent_id']),
     }
+    shared_by_design = (dataset, split_by) in SHARED_BY_DESIGN
     _compare_counts(report, (dataset, split_by))
-    _check_images(report, index, Path(image_dir))
-    _check_splits(report, index, (dataset, split_by) in SHARED_BY_DESIGN)
+    _check_split_names(report)
+    _check_splits(report, index, shared_by_design)
     _check_texts(report, index)
+    if _images_are_there(report, index, Path(image_dir)) and pixels:
+        _check_images(report, index, Path(image_dir), shared_by_design)
     if masks:
         _check_masks(report, index)
+    for kind, done in (('masks were', masks), ('images were', pixels)):
+        if not done:
+            report.notes.append(f'the {kind} not decoded')
     return report
 
 
@@ -85,13 +123,71 @@ def _compare_counts(report: Report, key: tuple[str, str]) -> None:
         )
 
 
-def _check_images(report: Report, index: ReferIndex, folder: Path) -> None:
+def _images_are_there(report: Report, index: ReferIndex, folder: Path) -> bool:
     rows = range(len(index.arrays['image_id']))
     missing = [name for i in rows if not (folder / (name := index.text('image_name', i))).is_file()]
     if missing:
         report.problems.append(
             f'{len(missing)} of {len(rows)} images are not in {folder}, e.g. {missing[0]}; put '
             'them there (COCO data sets: train2014.zip of cocodataset.org) or give --image-dir'
+        )
+    return not missing
+
+
+def _check_images(report: Report, index: ReferIndex, folder: Path, shared_by_design: bool) -> None:
+    """Read every image as training does; the same file under two ids may leak."""
+    sizes = index.arrays['image_size'].tolist()
+    names = [index.text('image_name', row) for row in range(len(sizes))]
+
+    def look(row: int) -> tuple[bytes, str | None]:
+        path = folder / names[row]
+        try:
+            shape = read_rgb(str(path)).shape[:2]
+        except (OSError, ValueError) as error:
+            return b'', str(error)
+        wrong = None if list(shape) == sizes[row] else (
+            f'image {names[row]} is of size {shape} (height, width), its annotations say '
+            f'{tuple(sizes[row])}: it is not the annotated file'
+        )  # fmt: skip
+        return hashlib.blake2b(path.read_bytes(), digest_size=16).digest(), wrong
+
+    with ThreadPoolExecutor() as pool:  # decoders release the interpreter lock
+        found = list(pool.map(look, range(len(names))))
+    faults = [fault for _, fault in found if fault]
+    if faults:
+        report.problems.append(f'{len(faults)} of {len(names)} images: {faults[0]}')
+    if not shared_by_design:
+        _check_copies(report, index, names, [digest for digest, _ in found])
+
+
+def _check_copies(
+    report: Report, index: ReferIndex, names: list[str], digests: list[bytes]
+) -> None:
+    """The same photograph under two names, in train and in another split."""
+    images, splits = index.arrays['ref_image'].tolist(), index.arrays['ref_split'].tolist()
+    there: dict[bytes, dict[str, int]] = {}
+    for image, split in zip(images, splits):
+        if digests[image]:
+            there.setdefault(digests[image], {})[index.split_names[split]] = image
+    leaks = [
+        (names[rows['train']], split, names[row])
+        for rows in there.values()
+        for split, row in rows.items()
+        if 'train' in rows and row != rows['train']
+    ]
+    if leaks:
+        first = '{0} of train is {2} of {1}'.format(*leaks[0])
+        report.problems.append(
+            f'{len(leaks)} photographs have the same bytes, {first}: the splits leak'
+        )
+
+
+def _check_split_names(report: Report) -> None:
+    """Training needs a split to train on, and one to validate on."""
+    if 'train' not in report.splits or len(report.splits) < 2:
+        report.notes.append(
+            "configs train on the split 'train' and validate on 'val'; here, give "
+            '{train,val,test}_dataloader.dataset.split the names above'
         )
 
 
@@ -119,6 +215,11 @@ def _check_texts(report: Report, index: ReferIndex) -> None:
             report.problems.append(
                 f'{len(empty)} sentences have an empty {key!r} text, e.g. sent_id {empty[0]}'
             )
+    silent = index.arrays['ref_id'][np.diff(index.arrays['ref_sents']) == 0]
+    if silent.size:
+        report.problems.append(
+            f'{silent.size} refs have no sentence, e.g. ref {silent[0]}; take them out'
+        )
 
 
 def _check_masks(report: Report, index: ReferIndex) -> None:

@@ -183,7 +183,8 @@ def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
 
 
 def _image_folder(data_root: str, dataset: str, image_dir: str | None) -> Path:
-    folder = Path(data_root) / (image_dir or default_image_dir(data_root, dataset))
+    relative = Path(image_dir or default_image_dir(data_root, dataset)).expanduser()
+    folder = Path(data_root).expanduser() / relative
     if not folder.is_dir():
         raise FileNotFoundError(
             f'the image folder {folder} does not exist; put the images there, or set image_dir '

@@ -12,6 +12,7 @@ memory. This module imports no torch.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ class ReferIndex:
             ReferError: If they cannot be used.
         """
         files = find_refer_files(data_root, dataset, split_by)
-        name = f'.{files.refs.name}.index1'
+        name = f'.{files.refs.name}.index2'
         return cls(cached_arrays(files, name, lambda: build_index(files)), files)
 
     @property
@@ -110,13 +111,15 @@ class ReferIndex:
     def rows(self, split: str) -> np.ndarray:
         """Rows of the refs of ``split``, in file order, int64.
 
-        As in the REFER toolbox, ``test`` takes every test split, and ``testA`` also takes
-        ReferIt's combined ``testAB``.
+        A split of exactly this name is taken alone. Otherwise, as in the REFER toolbox, ``test``
+        takes ``testA``, ``testB``, ...; and, as there, ``testA`` always takes ReferIt's combined
+        ``testAB`` too.
 
         Raises:
             ReferError: If there is none; the message lists the splits that there are.
         """
-        codes = [i for i, name in enumerate(self.split_names) if _matches(name, split)]
+        exact = split in self.split_names
+        codes = [i for i, name in enumerate(self.split_names) if _matches(name, split, exact)]
         if not codes:
             there = ', '.join(f'{name} ({count} refs)' for name, count in self.splits.items())
             raise ReferError(f'no split {split!r} in {self.files.refs}; splits there: {there}')
@@ -195,11 +198,19 @@ class ReferIndex:
 _BLOBS = {'sent': 'sent_text', 'raw': 'raw_text', 'image_name': 'image_name_text'}
 
 
-def _matches(name: str, split: str) -> bool:
-    if name == split or split == 'test' and name.startswith('test'):
+_LETTERS = re.compile('test([A-Z]*)')
+
+
+def _matches(name: str, split: str, exact: bool) -> bool:
+    """Whether ``split`` takes the refs of ``name``; ``exact``: there is a split of its own name."""
+    if name == split:
         return True
-    one_test = len(split) == 5 and split.startswith('test')
-    return one_test and name.startswith('test') and split[4] in name[4:]
+    there, wanted = _LETTERS.fullmatch(name), _LETTERS.fullmatch(split)
+    if not there or not wanted or len(wanted[1]) > 1:
+        return False
+    if not wanted[1]:
+        return not exact
+    return wanted[1] in there[1] and (not exact or len(there[1]) > 1)
 
 
 def decode_masks(segmentations: list[Any], height: int, width: int) -> np.ndarray:

@@ -16,6 +16,8 @@ imports no torch: tools and index builders start fast.
 
 from __future__ import annotations
 
+import codecs
+import json
 import pickle
 import re
 from pathlib import Path
@@ -55,7 +57,7 @@ def default_image_dir(data_root: str | Path, dataset: str) -> str:
     if dataset in LAYOUTS:
         return LAYOUTS[dataset].image_dir
     coco = LAYOUTS['refcoco'].image_dir
-    return coco if (Path(data_root) / coco).is_dir() else 'images'
+    return coco if (Path(data_root).expanduser() / coco).is_dir() else 'images'
 
 
 class ReferFiles(NamedTuple):
@@ -122,14 +124,15 @@ def find_refer_files(
     Raises:
         FileNotFoundError: If something is missing; the message lists what is there.
     """
-    root, folder = Path(data_root), Path(data_root) / dataset
+    root = Path(data_root).expanduser()
+    folder = root / dataset
     if not folder.is_dir():
-        there = _names(path for path in _folders(root) if _refs_in(path))
+        there = _names(path for path in _folders(root) if refs_in(path))
         raise FileNotFoundError(
             f'no data set {dataset!r} in {root}: the folder {folder} does not exist; '
             f'data sets there: {there}. Set data_root (and dataset) to where your annotations lie.'
         )
-    refs = _refs_in(folder)
+    refs = refs_in(folder)
     wanted = split_by or _default_split_by(dataset, refs)
     if wanted not in refs:
         raise FileNotFoundError(
@@ -151,10 +154,14 @@ def _default_split_by(dataset: str, refs: dict[str, Path]) -> str:
     return next(iter(refs)) if len(refs) == 1 else 'unc'
 
 
-def _refs_in(folder: Path) -> dict[str, Path]:
-    """``split_by`` -> file; a pickle wins over a JSON file of the same name."""
+def refs_in(folder: Path) -> dict[str, Path]:
+    """``split_by`` -> refs file of a folder, none if it does not exist.
+
+    A pickle wins over a JSON file of the same name.
+    """
     found: dict[str, Path] = {}
-    for path in sorted(_files(folder), key=lambda path: path.suffix):
+    files = _files(folder) if folder.is_dir() else []
+    for path in sorted(files, key=lambda path: path.suffix):
         match = _REFS_NAME.match(path.name)
         if match:
             found[match['by']] = path
@@ -216,15 +223,42 @@ def _encode_latin1(text: str, encoding: str = 'latin1') -> bytes:
 def read_json(path: str | Path, kind: Any = Any) -> Any:
     """Read a JSON file as ``kind``: anything, or a msgspec type whose other keys are skipped.
 
+    A byte order mark, as editors on Windows write it, is skipped.
+
     Raises:
         ReferError: If it is no JSON or not of this kind; the message names file and place.
     """
+    data = Path(path).read_bytes()
+    text = data[len(codecs.BOM_UTF8) :] if data.startswith(codecs.BOM_UTF8) else data
     try:
-        return msgspec.json.decode(Path(path).read_bytes(), type=kind)
+        return msgspec.json.decode(text, type=kind)
     except msgspec.ValidationError as error:
         raise ReferError(f'{path} is not of the REFER form: {error}') from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ReferError(f'{path} is not valid JSON ({error}); download it again') from error
+        raise ReferError(f'{path} is not valid JSON ({error}); {_json_mend(text)}') from error
+
+
+def _json_mend(data: bytes) -> str:
+    """What to do about a file that is no JSON."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return 'it is UTF-16: save it as UTF-8'
+    try:
+        json.loads(data, parse_constant=_refuse_constant)
+    except _NoJSON as constant:
+        return f'{constant} is no JSON: write a number or null in its place'
+    except ValueError as error:
+        if data.rstrip()[-1:] not in (b'}', b']'):
+            return 'it ends early: copy or download it again'
+        return f'correct the file: {error}'
+    return 'correct the file'
+
+
+class _NoJSON(Exception):
+    """A constant that Python writes into JSON files although there is none in JSON."""
+
+
+def _refuse_constant(constant: str) -> Any:
+    raise _NoJSON(constant)
 
 
 def read_pickle(path: str | Path) -> Any:

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from .refer_checks import check_refs, fail_twice, refuse_twice
 from .refer_files import (
     AnnotationRecord,
     ImageRecord,
@@ -91,15 +92,15 @@ def _texts(texts: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
 def _ref_arrays(files: ReferFiles) -> tuple[Arrays, list[str]]:
     """Arrays of refs and sentences; ``ref_image`` and ``ref_ann`` still hold ids."""
     refs = read_refs(files.refs)
+    check_refs(files.refs, refs)
     splits: dict[str, int] = {}
     anns, sentences = [], []
-    ref: dict[str, Any] = {}
+    for ref in refs:
+        splits.setdefault(ref['split'], len(splits))
+        anns.append(_ann_ids(files, ref))
+        sentences.append(ref['sentences'])
+    flat = list(itertools.chain.from_iterable(sentences))
     try:
-        for ref in refs:
-            splits.setdefault(ref['split'], len(splits))
-            anns.append(_ann_ids(files, ref))
-            sentences.append(ref['sentences'])
-        flat = list(itertools.chain.from_iterable(sentences))
         arrays: Arrays = {
             'ref_id': _small([ref['ref_id'] for ref in refs]),
             'ref_split': np.array([splits[ref['split']] for ref in refs], np.int16),
@@ -109,17 +110,10 @@ def _ref_arrays(files: ReferFiles) -> tuple[Arrays, list[str]]:
             'ref_sents': _bounds(map(len, sentences)),
             'sent_id': _small([sentence['sent_id'] for sentence in flat]),
         }
-        for key in ('sent', 'raw'):
-            texts = (sentence.get(key) or '' for sentence in flat)
-            arrays[key], arrays[f'{key}_text'] = _texts(texts)
-    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
-        if isinstance(error, ReferError):
-            raise
-        where = f'ref {ref.get("ref_id")} or after' if ref is not refs[-1] else 'some ref'
-        raise ReferError(
-            f'{files.refs}: {where} is not of the REFER form ({type(error).__name__}: {error}); '
-            'expected ref_id, ann_id, image_id, split and sentences=[{sent_id, sent, raw}]'
-        ) from error
+    except OverflowError as error:
+        raise ReferError(f'{files.refs}: an id does not fit into 64 bits ({error})') from error
+    for key in ('sent', 'raw'):
+        arrays[key], arrays[f'{key}_text'] = _texts(s.get(key) or '' for s in flat)
     return arrays, list(splits)
 
 
@@ -138,6 +132,8 @@ def _image_arrays(
     """Add the image arrays, turn ``ref_image`` into rows; returns (height, width) per row."""
     wanted, rows = np.unique(arrays['ref_image'], return_inverse=True)
     by_id = {image.id: image for image in images}
+    if len(by_id) < len(images):
+        refuse_twice(files.instances, 'image id', (image.id for image in images))
     missing = [i for i in wanted.tolist() if i not in by_id]
     if missing:
         _fail_missing(files, 'image', missing)
@@ -163,9 +159,13 @@ def _annotation_arrays(
     image_of_ann = np.repeat(arrays['ref_image'], np.diff(arrays['ref_anns']))
     wanted, rows = np.unique(arrays['ref_ann'], return_inverse=True)
     by_id = dict.fromkeys(wanted.tolist())
+    twice: set[int] = set()
     for annotation in annotations:
         if annotation.id in by_id:
+            twice |= {annotation.id} if by_id[annotation.id] else set()
             by_id[annotation.id] = annotation
+    if twice:
+        fail_twice(files.instances, 'annotation id', twice)
     missing = [i for i, annotation in by_id.items() if annotation is None]
     if missing:
         _fail_missing(files, 'annotation', missing)

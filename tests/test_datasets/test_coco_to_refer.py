@@ -273,7 +273,7 @@ def test_tool(coco, tmp_path, run_tool):
     bad = tmp_path / 'splits.json'
     bad.write_text('{"splits": {"train": [1, 2], "val": [2]}}')
     code, output = tool(*arguments, '--splits', bad)
-    assert code == 2 and 'image 2 is in split train and in val' in output
+    assert code == 2 and 'splits.json: image 2 is in train and in val' in output
     code, output = tool(source.instances, *arguments)
     assert code == 2 and '2 file(s) but 1 --images' in output
     code, output = tool(*arguments, '--shares', 'train')

@@ -96,7 +96,10 @@ def test_mixed_draws_depend_on_visit(three):
 def test_mixed_with_nothing_left(three):
     for record in three.refs:
         record['split'] = 'train'
-    three.refs += [{**three.refs[i], 'split': 'val', 'ref_id': 99 + i} for i in (0, 1)]
+    for i in (0, 1):
+        sentences = [{**s, 'sent_id': s['sent_id'] + 90} for s in three.refs[i]['sentences']]
+        copy = dict(split='val', ref_id=99 + i, sentences=sentences)
+        three.refs.append({**three.refs[i], **copy})
     three.write('refcoco+')
     with pytest.raises(ReferError, match='no refs left'):
         DATASETS.build(dict(type='mmseg_aml.MixedRefDataset', data_root=str(three.root)))

@@ -23,6 +23,7 @@ from pathlib import Path
 from mmseg_aml.datasets.coco_to_refer.convert import Source, convert_coco
 from mmseg_aml.datasets.coco_to_refer.language import KIND_WEIGHTS
 from mmseg_aml.datasets.refer_files import read_json
+from mmseg_aml.datasets.splits import read_splits, shares_of
 
 
 def parse_args() -> argparse.Namespace:
@@ -76,27 +77,15 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def shares_of(texts: list[str]) -> dict[str, float]:
-    """``['train=0.8', ...]`` as a dict."""
-    try:
-        shares = {name: float(share) for name, share in (text.split('=') for text in texts)}
-    except ValueError as error:
-        raise ValueError(f'--shares takes SPLIT=SHARE ..., got {texts}') from error
-    if min(shares.values()) < 0 or not sum(shares.values()):
-        raise ValueError(f'--shares must not be negative, nor all 0: {texts}')
-    return shares
-
-
 def main() -> int:
     """Run the conversion; errors are one line."""
     args = parse_args()
     try:
-        splits = read_json(args.splits) if args.splits else None
         statistics = convert_coco(
             [Source(file, folder) for file, folder in zip(args.instances, args.images)],
             args.out,
             args.dataset,
-            splits=splits.get('splits', splits) if splits else None,
+            splits=read_splits(args.splits) if args.splits else None,
             shares=shares_of(args.shares),
             own_words=read_json(args.words) if args.words else None,
             seed=args.seed,

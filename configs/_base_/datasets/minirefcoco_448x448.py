@@ -3,7 +3,9 @@
 # Set the environment variable MINIREFCOCO to its folder.
 _base_ = './refcoco_448x448.py'
 
-data_root = '{{$MINIREFCOCO:data/minirefcoco}}'
+import os
+
+data_root = os.environ.get('MINIREFCOCO', 'data/minirefcoco')
 train_dataloader = dict(num_workers=2, dataset=dict(data_root=data_root))
 val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = dict(dataset=dict(data_root=data_root, split='val'))

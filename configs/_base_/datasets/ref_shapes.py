@@ -1,8 +1,12 @@
 # RefShapes: synthetic scenes with unique expressions, exported in REFER layout by
 # tools/dataset_converters/ref_shapes.py. Small pictures, so that a model trains on two CPU
 # cores. testB holds colour-shape pairs that training has not seen.
+_base_ = []  # first, or MMEngine takes a file with imports for another kind of config
+
+import os
+
 dataset_type = 'mmseg_aml.RefCOCODataset'
-data_root = '{{$REF_SHAPES_ROOT:data/ref_shapes}}'
+data_root = os.environ.get('REF_SHAPES_ROOT', 'data/ref_shapes')
 size = (64, 64)  # height, width
 
 train_pipeline = [

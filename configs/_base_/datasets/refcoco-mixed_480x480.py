@@ -2,11 +2,13 @@
 # see refcoco-mixed_448x448.py.
 _base_ = './refcoco_480x480.py'
 
+import os
+
 train_dataloader = dict(
     dataset=dict(
         _delete_=True,
         type='mmseg_aml.MixedRefDataset',
-        data_root='{{$REFER_ROOT:data/refer}}',
+        data_root=os.environ.get('REFER_ROOT', 'data/refer'),
         text='raw',
         pipeline=[
             dict(type='mmseg_aml.LoadRefImage'),

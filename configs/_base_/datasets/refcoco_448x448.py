@@ -5,8 +5,12 @@
 # and images/train2014/. Set the environment variable REFER_ROOT, or
 # --cfg-options {train,val,test}_dataloader.dataset.data_root=DIR; image_dir=DIR where the
 # images lie elsewhere.
+_base_ = []  # first, or MMEngine takes a file with imports for another kind of config
+
+import os
+
 dataset_type = 'mmseg_aml.RefCOCODataset'
-data_root = '{{$REFER_ROOT:data/refer}}'
+data_root = os.environ.get('REFER_ROOT', 'data/refer')
 size = (448, 448)  # height, width
 
 train_pipeline = [

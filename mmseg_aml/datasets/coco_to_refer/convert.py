@@ -16,6 +16,7 @@ from ..expressions.logic import form_to_dict
 from ..mirrors import write_refer
 from ..refer import ReferError
 from ..refer_files import read_json
+from ..splits import draw_splits
 from .language import KIND_WEIGHTS, Speaker, photo_kind
 from .photo import Instance, Photo, measure
 from .vocabulary import Vocabulary
@@ -142,20 +143,6 @@ def link_images(folders: Sequence[Path], target: Path) -> None:
             link.symlink_to(folder, target_is_directory=True)
 
 
-def draw_splits(
-    image_ids: Iterable[int], shares: Mapping[str, float], seed: int
-) -> dict[str, list[int]]:
-    """Split images at random: each image is in one split."""
-    ids = sorted(image_ids)
-    random.Random(f'{seed}/splits').shuffle(ids)
-    total, splits, first, reached = sum(shares.values()), {}, 0, 0.0
-    for name, share in shares.items():
-        reached += share / total
-        last = round(reached * len(ids))
-        splits[name], first = ids[first:last], last
-    return splits
-
-
 def why_not(instance: Instance, photo: Photo, min_area: float) -> str | None:
     """Why an object is no target, or None."""
     if instance.area == 0 or instance.crowd:
@@ -242,7 +229,7 @@ def convert_coco(
     out: Path,
     dataset: str,
     *,
-    splits: Mapping[str, Iterable[int]] | None = None,
+    splits: Mapping[str, Iterable[int | str]] | None = None,
     shares: Mapping[str, float] | None = None,
     own_words: Mapping[str, Mapping[str, Any]] | None = None,
     split_by: str = 'own',
@@ -258,7 +245,8 @@ def convert_coco(
         sources: COCO files; their image and annotation ids must differ.
         out: A data root.
         dataset: Sub-folder to write.
-        splits: Split -> image ids; images in none are left out. By default drawn by ``shares``.
+        splits: Split -> image ids or file names; images in none are left out. By default drawn
+            by ``shares``.
         shares: Split -> share of the images.
         own_words: See :class:`~.vocabulary.Vocabulary`.
         split_by: In the name of the refs file.
@@ -267,13 +255,20 @@ def convert_coco(
 
     Raises:
         ReferError: If the files cannot be used; the message names file and id.
-        ValueError: On an image in two splits, or words for an unknown category.
+        ValueError: On words for an unknown category.
         FileExistsError: If annotations are there already.
     """
     images, annotations, categories = load(sources)
     vocabulary = Vocabulary([category['name'] for category in categories], own_words)
     shares = shares or {'train': 0.8, 'val': 0.1, 'test': 0.1}
-    split_of = _split_of(splits or draw_splits(annotations, shares, seed))
+    splits = splits or draw_splits(annotations, shares, seed)
+    listed = {image: split for split, members in splits.items() for image in members}
+    split_of = {
+        image['id']: listed[key]
+        for image in images
+        for key in (image['file_name'], image['id'])
+        if key in listed
+    }
     used = [image for image in images if image['id'] in split_of]
     if not used:
         raise ReferError(f'no image of {sources[0].instances} is in any split')
@@ -285,12 +280,3 @@ def convert_coco(
     link_images([source.images for source in sources], out / 'images')
     write_refer(out / dataset, split_by, converter.refs, instances)
     return converter.statistics
-
-
-def _split_of(splits: Mapping[str, Iterable[int]]) -> dict[int, str]:
-    found: dict[int, str] = {}
-    for split, ids in splits.items():
-        for image_id in ids:
-            if found.setdefault(image_id, split) != split:
-                raise ValueError(f'image {image_id} is in split {found[image_id]} and in {split}')
-    return found

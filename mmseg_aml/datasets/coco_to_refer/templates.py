@@ -20,7 +20,7 @@ _ACROSS = (
     '{n} {r}',
     'on the {r} {n}',
 )
-_UPDOWN = ('{r} {n}', '{n} at the {r}', '{n} on the {r}', '{n} on {r}', '{n} at {r}', '{n} {r}')
+_UPDOWN = ('{r} {n}', '{n} at the {r}', '{n} on the {r}', '{n} on {r}', '{n} at {r}')
 _FAR = (
     'far {r} {n}',
     '{n} on the far {r}',
@@ -100,7 +100,7 @@ def wording(vocabulary: Vocabulary) -> Wording:
         ordinals=ORDINALS,
         ordinal=ORDINAL,
         directions=DIRECTIONS,
-        nearest=('closest to', 'nearest to', 'nearest', 'closest'),
+        nearest=('closest to', 'nearest to', 'nearest'),
         articles=0.3,
         of_two=OF_TWO,
         middle=('middle {n}', '{n} in the middle', '{n} in middle', '{n} in between'),

@@ -32,7 +32,7 @@ def noun(words: str, sure: str = '', perhaps: str = '') -> Noun:
 
 ANIMALS = 'bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe'
 COCO_NOUNS = (
-    noun('person, person, person, human', 'person'),
+    noun('person, person, person, person, person, person, human', 'person'),
     noun('bicycle, bicycle, cycle', 'bicycle', 'motorcycle'),
     noun('car', 'car', 'truck, bus'),
     noun('motorcycle, motorcycle, motorbike', 'motorcycle', 'bicycle'),
