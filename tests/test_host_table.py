@@ -124,10 +124,15 @@ def step(cfg: dict) -> tuple[dict, list[int]]:
 
 def with_image_tower(cfg: dict) -> dict:
     """ConvNeXt V2 of transformers, of the same widths."""
-    count = len(cfg['decode_head']['in_channels'])
+    widths = list(cfg['decode_head']['in_channels'])
+    count = len(widths)
     cfg['backbone'] = dict(
         type='mmseg_aml.HFBackbone',
-        config=dict(model_type='convnextv2', hidden_sizes=list(WIDTHS), depths=[1] * 4),
+        config=dict(
+            model_type='convnextv2',
+            hidden_sizes=(widths + [8] * 4)[:4],
+            depths=[1] * 4,
+        ),
         out_indices=list(range(1, count + 1)),
     )
     return cfg
