@@ -234,3 +234,19 @@ def test_base_configs_read_their_data_set(root, refer, monkeypatch, name):
         assert json.dumps(dataset.metainfo)
     own = 'cris-original' if 'letterbox' in name else f'resized-{size}'
     assert own in config.test_evaluator.protocols
+
+
+def test_seeds_of_the_runner_give_other_sentences(refer):
+    """The sampler's seed is the Runner's; a seed of the data set's own wins."""
+    root = str(refer.write())
+
+    def drawn(seed, sampler=RefSampler, **options):
+        dataset = RefCOCODataset(root, sampling='image', **options)
+        stream = iter(sampler(dataset, shuffle=False, seed=seed))
+        return [texts(dataset[next(stream)]) for _ in range(len(dataset))]
+
+    for sampler in (RefSampler, InfiniteRefSampler):
+        assert len({str(drawn(seed, sampler)) for seed in range(8)}) > 1
+        assert len({str(drawn(seed, sampler, seed=3)) for seed in range(8)}) == 1
+    plain = RefCOCODataset(root, sampling='image')
+    assert drawn(0) == [texts(plain[i]) for i in range(len(plain))]
