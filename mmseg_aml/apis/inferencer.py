@@ -10,11 +10,12 @@ from typing import Any, overload
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
+from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from PIL import Image
 
+from ..datasets.transforms.framework import build_pipeline
 from ..datasets.transforms.loading import read_rgb
 from ..engine.checkpoints import check_fits, read_checkpoint, weights_of
 from ..registry import INFERENCERS, MODELS, VISUALIZERS
@@ -79,7 +80,8 @@ class RISInferencer:
             self.model.load_state_dict(weights_of(checkpoint))
         self.model.to(device or get_device()).eval()
         steps = self.cfg.test_dataloader.dataset.pipeline
-        self.pipeline = Compose([step for step in steps if 'LoadRefMasks' not in step['type']])
+        steps = [step for step in steps if 'LoadRefMasks' not in step['type']]
+        self.pipeline = build_pipeline(steps, test_mode=True)
         self.visualizer = VISUALIZERS.build(dict(type='mmseg_aml.RISVisualizer', name='inferencer'))
 
     @classmethod

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from mmengine.dataset import Compose
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
@@ -16,6 +15,7 @@ from ..registry import DATASETS
 from .refcoco import RefCOCODataset
 from .refer import ReferError
 from .samplers import item_generator
+from .transforms.framework import build_pipeline
 
 PARTS = (('refcoco', 'unc'), ('refcoco+', 'unc'), ('refcocog', 'umd'))
 
@@ -56,7 +56,7 @@ class MixedRefDataset(Dataset):
             for dataset, by in parts
         ]
         self.seed = seed
-        self.pipeline = Compose(pipeline)
+        self.pipeline = build_pipeline(pipeline)
         held_out = held_out_images(self.parts)
         self.removed = {part.dataset: _remove_images(part, held_out) for part in self.parts}
         for part in self.parts:

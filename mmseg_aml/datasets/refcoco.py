@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.dataset import Compose
 from torch.utils.data import Dataset
 
 from ..registry import DATASETS
 from .refer import ReferError, ReferIndex, default_image_dir
 from .samplers import item_generator
+from .transforms.framework import build_pipeline
 
 CLASSES = ('background', 'referred object')
 PALETTE = [[0, 0, 0], [220, 20, 60]]
@@ -89,7 +89,7 @@ class RefCOCODataset(Dataset):
         self.num_expressions, self.test_mode, self.seed = num_expressions, test_mode, seed
         self.index = ReferIndex.open(data_root, dataset, split_by)
         self.image_dir = _image_folder(data_root, dataset, image_dir)
-        self.pipeline = Compose(pipeline)
+        self.pipeline = build_pipeline(pipeline, test_mode=test_mode)
         self.set_refs(self.index.rows(split))
 
     def set_refs(self, refs: np.ndarray) -> None:
@@ -155,6 +155,7 @@ class RefCOCODataset(Dataset):
             width=image.width,
             dataset=self.dataset,
             split=self.split,
+            draw_seed=int(rng.integers(2**32)),
             expressions=[
                 dict(
                     expression=self.index.text(self.text, sentence),

@@ -95,6 +95,7 @@ class TextImageDataPreprocessor(BaseDataPreprocessor):
             sample.set_metainfo({'pad_shape': shape})
             if training:
                 truth = sample.gt_sem_seg
+                _check_size(truth, images[sample.image_index], sample)
                 # int64 is what MMSegmentation's losses index with.
                 padded = _pad(truth.data.long(), shape, IGNORED)
                 sample.gt_sem_seg = PixelData(data=padded)
@@ -110,6 +111,15 @@ class TextImageDataPreprocessor(BaseDataPreprocessor):
         height, width = self.size or largest
         divisor = self.size_divisor
         return -(-height // divisor) * divisor, -(-width // divisor) * divisor
+
+
+def _check_size(truth: PixelData, image: Tensor, sample: SegDataSample) -> None:
+    if truth.shape != image.shape[-2:]:
+        raise ValueError(
+            f'ground truth of {sample.metainfo.get("img_path")} is {tuple(truth.shape)}, what the '
+            f'network sees of it {tuple(image.shape[-2:])}: in a training pipeline LoadRefMasks '
+            'comes before what changes the size'
+        )
 
 
 def _pad(tensor: Tensor, shape: tuple[int, int], value: int) -> Tensor:

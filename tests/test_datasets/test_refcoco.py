@@ -45,6 +45,7 @@ def test_item(refer):
     root = refer.write()
     item = RefCOCODataset(str(root), text='raw')[1]
     segmentation = item['expressions'][0].pop('segmentation')
+    assert 0 <= item.pop('draw_seed') < 2**32
     assert item == {
         'img_path': str(root / 'images/train2014/COCO_train2014_000000000002.jpg'),
         'image_id': 2,
