@@ -16,7 +16,7 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 
 from ..datasets.transforms.framework import build_pipeline
-from ..datasets.transforms.loading import read_rgb
+from ..datasets.transforms.images import read_rgb, to_rgb
 from ..engine.checkpoints import check_fits, read_checkpoint, weights_of
 from ..registry import INFERENCERS, MODELS, VISUALIZERS
 from .hub import load_folder, save_folder
@@ -164,7 +164,7 @@ def read_image(image: Any) -> np.ndarray:
     if isinstance(image, (str, Path)):
         return read_rgb(str(image))
     if isinstance(image, Image.Image):
-        return np.array(image.convert('RGB'))
+        return to_rgb(image)
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[2:] == (3,):
         return np.ascontiguousarray(image)
     what = f'{image.dtype} {image.shape}' if isinstance(image, np.ndarray) else type(image).__name__

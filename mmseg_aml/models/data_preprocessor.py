@@ -42,7 +42,9 @@ class TextImageDataPreprocessor(BaseDataPreprocessor):
 
     Padding is added right and below, after normalisation, with 0 (the mean colour); the
     ground truth is padded with 255 (ignored) in training and stays as it is otherwise.
-    Every data sample gets ``image_index`` and ``pad_shape`` (H, W of the batch);
+    Every data sample gets ``image_index``, ``pad_shape`` (H, W of the batch) and
+    ``alone_shape`` (H, W to which its image is padded when it is alone: predictions are made at
+    that size, so that they do not depend on the other images of the batch);
     ``img_shape`` stays the size of the image without padding.
 
     Args:
@@ -91,8 +93,9 @@ class TextImageDataPreprocessor(BaseDataPreprocessor):
         shape = self._padded_shape(images)
         flat = flatten_expressions(data['data_samples'])
         samples: list[Any] = [sample.to(self.device) for sample in flat]
+        alone = [self._padded_shape([image]) for image in images]
         for sample in samples:
-            sample.set_metainfo({'pad_shape': shape})
+            sample.set_metainfo({'pad_shape': shape, 'alone_shape': alone[sample.image_index]})
             if training:
                 truth = sample.gt_sem_seg
                 _check_size(truth, images[sample.image_index], sample)
