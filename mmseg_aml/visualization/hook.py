@@ -119,7 +119,7 @@ class RISVisualizationHook(Hook):
             return
         first = batch_idx * (dataloader.batch_size or 1)  # this batch's images count on from it
         for sample in self._chosen(first, outputs):
-            image = read_rgb(sample.get('img_path'), tuple(sample.get('ori_shape')))
+            image = read_rgb(sample.get('img_path'), sample.get('ori_shape'))
             name = f'{mode}_{sample.get("sent_id")}'
             runner.visualizer.add_datasample(name, image, sample, step=runner.iter)
 

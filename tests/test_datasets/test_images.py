@@ -91,7 +91,7 @@ def test_other_files_are_refused(tmp_path, monkeypatch):
     with pytest.raises(ImageFormError, match='pages.tiff: it has 3 pages'):
         read_rgb(tmp_path / 'pages.tiff')
     (tmp_path / 'photo.heic').write_bytes(b'\0\0\0\x18ftypheic' + bytes(40))
-    with pytest.raises(OSError, match='photo.heic is of no form.*save it there as JPEG'):
+    with pytest.raises(OSError, match='photo.heic cannot be decoded.*save it there as JPEG'):
         read_rgb(tmp_path / 'photo.heic')
     Image.new('L', (60, 60)).save(tmp_path / 'huge.png')
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 1000)

@@ -46,8 +46,9 @@ def read_rgb(path: str | Path, annotated: Size = None) -> np.ndarray:
         raise ImageFormError(f'image {path}: {error}') from error
     except UnidentifiedImageError as error:
         raise OSError(
-            f'image {path} is of no form that is read: if a viewer shows it (HEIC, camera raw, '
-            'SVG, floats in colour), save it there as JPEG or PNG; else get an intact copy'
+            f'image {path} cannot be decoded: it is no form that is read. If a viewer shows it '
+            '(HEIC, camera raw, SVG, floats in colour), save it there as JPEG or PNG; else replace '
+            'the file by an intact copy'
         ) from error
     except Image.DecompressionBombError as error:
         raise ImageFormError(f'image {path} is too large ({error}): shrink or crop it') from error
@@ -67,7 +68,7 @@ def to_rgb(image: Image.Image, annotated: Size = None) -> np.ndarray:
         raise ImageFormError(
             f'it has {image.n_frames} pages, and none is the picture: save the page that is meant'  # type: ignore[attr-defined]
         )
-    if annotated is None or image.size[::-1] != annotated:
+    if annotated is None or image.size[::-1] != tuple(annotated):
         image = _upright(image)
     if image.mode in WITH_ALPHA or 'transparency' in image.info and image.mode in OPAQUE:
         return np.array(_on_white(image))
