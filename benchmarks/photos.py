@@ -34,7 +34,7 @@ from mmseg_aml.evaluation.protocols import get_protocols
 from mmseg_aml.evaluation.scores import ris_scores
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIG = 'configs/photos/wordquery_lite0-{}_1xb8-20e_photos-384x384.py'
+CONFIG = 'configs/photos/wordquery_lite0-{}_1xb8-12e_photos-384x384.py'
 SAME = [
     f'{part}_dataloader.dataset.type=mmseg_aml.SameExpression' for part in ('train', 'val', 'test')
 ]
@@ -75,7 +75,6 @@ def make_data(args: argparse.Namespace) -> None:
     an object, the written ones and one for each category join in.
     """
     from mmseg_aml.datasets.coco_to_refer.convert import Source, convert_coco
-
     from mmseg_aml.datasets.mirrors import write_refer
 
     splits = read_json(args.splits)
@@ -315,7 +314,7 @@ def markdown(results: dict[str, dict[str, Any]]) -> str:
     return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Command line; see the top of this file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest='command', required=True)
@@ -330,9 +329,9 @@ def main() -> None:
     table.add_argument('--out', type=Path, default=ROOT / 'work_dirs/photos')
     table.add_argument('--cells', nargs='+', default=list(CELLS), choices=CELLS)
     table.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
-    table.add_argument('--epochs', type=int, default=20)
+    table.add_argument('--epochs', type=int, default=12)
     table.add_argument('--json', type=Path)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     args.out = args.out.resolve()
     if args.command == 'data':
         make_data(args)

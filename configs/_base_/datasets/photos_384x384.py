@@ -20,7 +20,6 @@ test_pipeline = [
     dict(type='mmseg_aml.LoadRefMasks'),
     dict(type='mmseg_aml.PackRISInputs'),
 ]
-data = dict(type=dataset_type, data_root=data_root, dataset='photos', image_dir='images')
 train_dataloader = dict(
     batch_size=8,
     num_workers=1,
@@ -28,10 +27,13 @@ train_dataloader = dict(
     sampler=dict(type='mmseg_aml.RefSampler', shuffle=True),
     dataset=dict(
         sampling='image',  # sentences of one image share a vision pass, and contrast
-        num_expressions=8,
+        num_expressions=6,
         split='train',
         pipeline=train_pipeline,
-        **data,
+        type=dataset_type,
+        data_root=data_root,
+        dataset='photos',
+        image_dir='images',
     ),
 )
 val_dataloader = dict(
@@ -39,14 +41,30 @@ val_dataloader = dict(
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(split='val', test_mode=True, pipeline=test_pipeline, **data),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        dataset='photos',
+        image_dir='images',
+        split='val',
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
 )
 test_dataloader = dict(
     batch_size=4,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(split='test', test_mode=True, pipeline=test_pipeline, **data),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        dataset='photos',
+        image_dir='images',
+        split='test',
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
 )
 val_evaluator = dict(type='mmseg_aml.RISMetric', protocols=['original'])
 test_evaluator = val_evaluator

@@ -4,10 +4,7 @@
 channels = 128
 model = dict(
     type='mmseg_aml.TextImageSegmentor',
-    # the scale that EfficientNet-Lite was trained with
-    data_preprocessor=dict(
-        type='mmseg_aml.TextImageDataPreprocessor', mean=[127.0] * 3, std=[128.0] * 3
-    ),
+    data_preprocessor=dict(type='mmseg_aml.TextImageDataPreprocessor'),
     backbone=dict(
         type='mmseg_aml.FrozenBackbone',
         backbone=dict(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ...registry import MODELS
 from ..checkpoints import load_file, state_of
 from ..weights import find_weights
+from .normalization import Normalization
 
 # kernel, stride, expansion, channels, blocks of every stage (Table 1 of the paper)
 STAGES = (
@@ -35,15 +36,18 @@ HEAD = 1280  # channels of the 1x1 convolution before ImageNet's classifier
 class EfficientNetLite0(BaseModule):
     """Levels of the last block of a stage, or of the layer before the classifier.
 
-    Reads RGB normalised by (x - 127) / 128.
-
     Args:
         out_indices: Stages 0 to 6 (channels 16, 24, 40, 80, 112, 192, 320 at strides 2, 4, 8,
             16, 16, 32, 32), and 7, the convolution of 1,280 channels at stride 32.
         pretrained: Weights for :func:`~mmseg_aml.models.weights.find_weights`, such as
             ``'efficientnet-lite0'``; read in ``init_weights``.
         norm_eval: Keep the running statistics of batch norm.
+
+    Attributes:
+        normalization: (x - 127) / 128, what the released weights were trained with.
     """
+
+    normalization = Normalization((127.0,) * 3, (128.0,) * 3)
 
     def __init__(
         self,

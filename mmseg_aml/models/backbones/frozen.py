@@ -14,6 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ...registry import MODELS
+from ..hugging_face import keep_frozen
+from .normalization import RecordsNormalization
 
 Levels = tuple[Tensor, ...]
 
@@ -43,13 +45,15 @@ class FrozenBackbone(BaseModule):
         self.model = MODELS.build(backbone)
         if getattr(self.model, 'reads_text', False):
             raise ValueError('FrozenBackbone needs a backbone that does not read text')
-        self.model.requires_grad_(False).eval()
+        keep_frozen(self.model)
+        known = isinstance(self.model, RecordsNormalization)
+        self.normalization = self.model.normalization if known else None
         self.cache = Path(cache).expanduser() if cache else None
         self._weights: tuple[tuple[int, ...], str] | None = None
 
     def train(self, mode: bool = True) -> FrozenBackbone:
         super().train(mode)
-        self.model.eval()
+        keep_frozen(self.model)
         return self
 
     @torch.no_grad()

@@ -11,11 +11,11 @@ param_scheduler = [
         type='CosineAnnealingLR',
         eta_min=0,
         begin=0,
-        end=20,
+        end=12,
         by_epoch=True,
         convert_to_iter_based=True,
     ),
 ]
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=20, val_interval=5)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=12, val_interval=4)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
