@@ -12,11 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from mmseg_aml.models.text_encoders.hf_text_encoder import ASSETS
 from mmseg_aml.models.weights import find_weights
 
 WORD = re.compile(r'[^\W\d_]+|\d+|[^\w\s]')
@@ -27,7 +29,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument('source', help='BERT with WordPiece: folder, package or hub name')
+    parser.add_argument('source', help='uncased BERT with WordPiece: folder, package or hub name')
     parser.add_argument('out', type=Path, help='folder to write')
     parser.add_argument('--layers', type=int, default=2, help='layers that stay')
     parser.add_argument('--vocabulary', type=int, default=5000, help='tokens that stay')
@@ -76,7 +78,7 @@ def choose(vocabulary: list[str], words: Counter[str], count: int, special: set[
 
 
 def main(arguments: list[str] | None = None) -> None:
-    from transformers import AutoModel, AutoTokenizer, BertTokenizerFast
+    from transformers import AutoModel, AutoTokenizer
 
     args = parse_args(arguments)
     folder = find_weights(args.source)
@@ -106,9 +108,9 @@ def main(arguments: list[str] | None = None) -> None:
     small.load_state_dict({name: state[name] for name in kept if name in state})
     args.out.mkdir(parents=True, exist_ok=True)
     small.save_pretrained(args.out)
-    listed = args.out / 'vocab.txt'
-    listed.write_text('\n'.join(vocabulary[row] for row in rows) + '\n', encoding='utf-8')
-    BertTokenizerFast(vocab=str(listed), do_lower_case=True).save_pretrained(args.out)
+    words = ''.join(vocabulary[row] + '\n' for row in rows)
+    (args.out / 'vocab.txt').write_text(words, encoding='utf-8')
+    shutil.copy(ASSETS / 'tiny_tokenizer/tokenizer_config.json', args.out)  # of any uncased BERT
     count = sum(value.numel() for value in small.parameters()) / 1e6
     print(f'{len(rows)} tokens, {args.layers} layers, {count:.1f} M parameters in {args.out}')
 

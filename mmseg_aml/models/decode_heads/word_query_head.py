@@ -8,7 +8,7 @@ sentences costs little more than with one.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -140,7 +140,7 @@ class WordQueryHead(BaseDecodeHead):
         """Cells of the coarsest level (E, N, C) learn where the mask so far is, then read the
         words and each other."""
         regions = regions + self.matched(known[:, -regions.shape[1] :, None].exp())
-        place = position_code(*size, regions.shape[2]).to(regions)
+        place = position_code(size[0], size[1], regions.shape[2]).to(regions)
         text = TextFeatures(words, mask, words[:, 0])
         for layer in self.comparisons:
             regions = layer(regions, place, text)
@@ -167,7 +167,7 @@ class WordQueryHead(BaseDecodeHead):
         losses: dict[str, Tensor] = {}
         for i, logits in enumerate(seg_logits):
             logits = F.interpolate(logits, size, mode='bilinear')
-            for loss in self.loss_decode:
+            for loss in cast('Any', self.loss_decode):
                 value = loss(logits, truth, ignore_index=self.ignore_index)
                 prefix = '' if i == 0 else f'before_{i}.'
                 losses[prefix + loss.loss_name] = value if i == 0 else 0.5 * value
