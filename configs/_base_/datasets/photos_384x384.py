@@ -11,7 +11,7 @@ train_pipeline = [
     dict(type='mmseg_aml.LoadRefMasks'),
     dict(type='mmseg_aml.RandomWindow', windows=3),
     dict(type='mmseg_aml.ResizeRIS', size=size),
-    dict(type='mmseg_aml.RandomMirror'),
+    dict(type='RandomFlip', prob=0.5),  # exchanges left and right in the sentences
     dict(type='mmseg_aml.PackRISInputs'),
 ]
 test_pipeline = [

@@ -22,7 +22,7 @@ class RandomWindow(BaseTransform):
     and they count no objects ("second from the left"); where none would stay, the photograph is
     left whole. Objects that the window cuts away can only make an expression more unique.
 
-    Needs ``img`` and ``gt_masks``, before resizing; a ``gt_seg_map`` is cut, too.
+    Needs ``img`` and ``gt_masks``, before resizing.
 
     Args:
         windows: How many different ones an image has.
@@ -40,7 +40,7 @@ class RandomWindow(BaseTransform):
         self.keep = keep
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Cut the image, masks and category map, and list the expressions that stay."""
+        """Cut the image and masks, and list the expressions that stay."""
         number = np.random.randint(self.windows)
         if number == 0:
             return results
@@ -60,8 +60,6 @@ class RandomWindow(BaseTransform):
         results['gt_masks'] = inside[stay]
         results['expressions'] = [results['expressions'][k] for k in stay]
         results['img'] = np.ascontiguousarray(results['img'][rows, columns])
-        if 'gt_seg_map' in results:
-            results['gt_seg_map'] = results['gt_seg_map'][rows, columns]
         results['ori_shape'] = results['img_shape'] = results['img'].shape[:2]
         return results
 
