@@ -6,9 +6,9 @@
 
 `data` makes sentences for COCO-format photographs (coco_to_refer) and adds, for training only,
 sentences that somebody wrote ("written") and one for all objects of a category ("all the dogs").
-`table` trains and tests every cell by tools/train.py and tools/test.py, and goes on where it
-stopped. The last checkpoint is tested, so nothing is chosen by validation. Scores are of the
-protocol `original`, on targets of at least 1 % of the photograph, by kind of sentence.
+`table` trains every cell by tools/train.py, and goes on where it stopped. The last checkpoint is
+tested, so nothing is chosen by validation. Scores are of the protocol `original`, on targets of
+at least 1 % of the photograph, by kind of sentence.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ import statistics
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from mmseg_aml.datasets.refer import ReferIndex, decode_masks
 from mmseg_aml.datasets.refer_files import read_json, read_refs
-from mmseg_aml.evaluation.offline import load_predictions
 from mmseg_aml.evaluation.protocols import get_protocols
 from mmseg_aml.evaluation.scores import ris_scores
 
@@ -59,10 +59,24 @@ CELLS: dict[str, tuple[str, list[str]]] = {  # name -> config, options
     'random towers': ('words', UNTRAINED),
 }
 TESTS = {'test': ('photos', 'test'), 'written': ('written', 'val')}  # data set and split
-SHUFFLED = 'test_dataloader.dataset.type=mmseg_aml.ShuffledExpressions'
+SAME_SENTENCE = 'the object'
+VARIANTS = {'own': '', 'shuffled': ', sentences of other images', 'same': ', one sentence for all'}
 METRICS = ('mIoU', 'oIoU', 'Pr@0.5')
 SMALLEST = 0.01  # share of the photograph
 Counts = dict[str, list[list[int]]]  # kind -> (intersection, union) of every sentence
+
+
+class Asked(NamedTuple):
+    """One photograph, its size (H, W), and per sentence the ref and the true mask (H, W)."""
+
+    file_name: str
+    size: tuple[int, int]
+    refs: list[dict[str, Any]]
+    sentences: list[dict[str, Any]]
+    truths: list[np.ndarray]
+
+
+Predict = Callable[[Asked, Asked], dict[str, list[np.ndarray]]]  # (photograph, another one)
 
 
 # --- data ------------------------------------------------------------------------------------
@@ -150,28 +164,38 @@ def renumbered(refs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 # --- scores ----------------------------------------------------------------------------------
 
 
-def counts_of(folder: Path, split: str, predict: Any) -> Counts:
-    """Intersection and union of every sentence, by kind.
+def counts_of(folder: Path, split: str, predict: Predict) -> dict[str, Counts]:
+    """Intersection and union of every sentence: variant of the predictor -> kind -> pairs.
 
     Args:
         folder: ``<data_root>/<dataset>``.
-        predict: (sentence record, ref record, size (H, W)) -> mask (H, W) bool.
+        predict: Masks for all sentences of a photograph, by variant.
     """
     index = ReferIndex.open(folder.parent, folder.name, 'own')
     records = {ref['ref_id']: ref for ref in refs_in(folder)}
-    counts: Counts = defaultdict(list)
+    photographs: dict[int, list[int]] = defaultdict(list)
     for row in index.rows(split).tolist():
-        ref = index.ref(row)
-        size = ref.image.height, ref.image.width
-        truth = decode_masks(index.segmentations(row), *size).astype(bool)
-        if truth.mean() < SMALLEST:
-            continue
-        record = records[ref.ref_id]
-        for sentence in record['sentences']:
-            mask = predict(sentence, record, size)
-            pair = [int((mask & truth).sum()), int((mask | truth).sum())]
-            for kind in ('all', sentence.get('kind', 'written')):
-                counts[kind].append(pair)
+        photographs[index.ref(row).image.image_id].append(row)
+    counts: dict[str, Counts] = defaultdict(lambda: defaultdict(list))
+    asked: list[Asked] = []
+    for rows in photographs.values():
+        image = index.ref(rows[0]).image
+        asked.append(Asked(image.file_name, (image.height, image.width), [], [], []))
+        for row in rows:
+            truth = decode_masks(index.segmentations(row), image.height, image.width).astype(bool)
+            record = records[index.ref(row).ref_id]
+            for sentence in record['sentences'] if truth.mean() >= SMALLEST else []:
+                asked[-1].refs.append(record)
+                asked[-1].sentences.append(sentence)
+                asked[-1].truths.append(truth)
+    asked = [one for one in asked if one.sentences]
+    for i, one in enumerate(asked):
+        other = asked[(i + len(asked) // 2) % len(asked)]
+        for variant, masks in predict(one, other).items():
+            for sentence, truth, mask in zip(one.sentences, one.truths, masks):
+                pair = [int((mask & truth).sum()), int((mask | truth).sum())]
+                for kind in ('all', sentence.get('kind', 'written')):
+                    counts[variant][kind].append(pair)
     return counts
 
 
@@ -179,36 +203,53 @@ def scores_of(counts: Counts) -> dict[str, dict[str, float]]:
     """Kind -> metric -> percent, and the number of sentences."""
     protocol = get_protocols(['original'])[0]
     found = {}
-    for kind, pairs in counts.items():
+    for kind, pairs in sorted(counts.items()):
         scores = ris_scores(np.array(pairs, np.int64), protocol)
         found[kind] = {name: round(scores[name], 2) for name in METRICS} | {'n': len(pairs)}
     return found
 
 
-def saved(path: Path) -> Any:
-    """Masks of tools/test.py --out."""
-    from mmseg_aml.evaluation.masks import coco_mask
+def reader(config: Path, checkpoint: Path, options: dict[str, Any], images: Path) -> Predict:
+    """A trained network, asked by its own sentences, by others', and by one for all."""
+    from mmengine.dataset import pseudo_collate
 
-    masks = load_predictions(path)
-    return lambda sentence, ref, size: coco_mask.decode(masks[sentence['sent_id']]).astype(bool)
+    from mmseg_aml.apis import RISInferencer
+    from mmseg_aml.apis.inferencer import read_image
+
+    segment = RISInferencer(str(config), checkpoint, cfg_options=options)
+    model: Any = segment.model
+
+    def predict(one: Asked, other: Asked) -> dict[str, list[np.ndarray]]:
+        own, others = ([s['sent'] for s in x.sentences] for x in (one, other))
+        shuffled = [others[i % len(others)] for i in range(len(own))]
+        texts = [*own, *shuffled, SAME_SENTENCE]
+        pixels = read_image(images / one.file_name)
+        expressions = [dict(expression=text, sent_id=i) for i, text in enumerate(texts)]
+        item = dict(img=pixels, height=one.size[0], width=one.size[1], expressions=expressions)
+        with torch.no_grad():
+            samples = model.test_step(pseudo_collate([segment.pipeline(item)]))
+        masks = [sample.pred_sem_seg.data[0].bool().numpy() for sample in samples]
+        n = len(own)
+        return dict(own=masks[:n], shuffled=masks[n : 2 * n], same=[masks[-1]] * n)
+
+    return predict
 
 
-def largest(folder: Path) -> Any:
+def largest(folder: Path) -> Predict:
     """A baseline that sees the annotations: the largest object of the target's category."""
     data = read_json(folder / 'instances.json')
     best: dict[tuple[int, int], dict] = {}
     for annotation in data['annotations']:
         key = annotation['image_id'], annotation['category_id']
-        if (
-            not annotation.get('iscrowd')
-            and annotation['area'] > best.get(key, {'area': 0})['area']
-        ):
+        known = best.get(key, {'area': 0})
+        if not annotation.get('iscrowd') and annotation['area'] > known['area']:
             best[key] = annotation
     category = {annotation['id']: annotation['category_id'] for annotation in data['annotations']}
 
-    def predict(sentence: dict, ref: dict, size: tuple[int, int]) -> np.ndarray:
-        chosen = best[ref['image_id'], category[ref['ann_id']]]
-        return decode_masks([chosen['segmentation']], *size).astype(bool)
+    def predict(one: Asked, other: Asked) -> dict[str, list[np.ndarray]]:
+        chosen = [best[ref['image_id'], category[ref['ann_id']]] for ref in one.refs]
+        masks = [decode_masks([a['segmentation']], *one.size).astype(bool) for a in chosen]
+        return dict(own=masks)
 
     return predict
 
@@ -232,62 +273,40 @@ def tool(name: str, *arguments: object, log: Path) -> None:
 
 
 def run_cell(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
-    """Trains and tests one cell with one seed: test -> kind -> metric."""
+    """Trains and tests one cell with one seed: variant -> test -> kind -> metric."""
     kind, options = CELLS[name]
     config = ROOT / CONFIG.format(kind)
     folder = args.out / f'{name.replace(" ", "-")}_seed{seed}'
-    log = folder / 'output.txt'
     epochs = [f'train_cfg.max_epochs={args.epochs}', f'param_scheduler.1.end={args.epochs}']
     checkpoint = folder / f'epoch_{args.epochs}.pth'
     if not checkpoint.is_file():
         tool(
             'train.py', config, '--work-dir', folder, '--resume', '--cfg-options', *options,
-            *epochs, f'train_cfg.val_interval={args.epochs}', f'randomness.seed={seed}', log=log,
+            *epochs, f'randomness.seed={seed}', log=folder / 'output.txt',
         )  # fmt: skip
-    return {test: test_cell(config, checkpoint, test, options, args) for test in TESTS}
-
-
-def test_cell(
-    config: Path, checkpoint: Path, test: str, options: list[str], args: argparse.Namespace
-) -> dict[str, dict[str, float]]:
-    """Scores of one checkpoint on one test; ``options`` may exchange the sentences."""
-    dataset, split = TESTS[test]
-    label = 'shuffled_' if SHUFFLED in options else ''
-    masks = checkpoint.parent / f'{label}{test}.json'
-    if not masks.is_file():
-        tool(
-            'test.py', config, checkpoint, '--split', split, '--out', masks, '--work-dir',
-            masks.parent / 'test', '--cfg-options', *options,
-            f'test_dataloader.dataset.dataset={dataset}', log=checkpoint.parent / 'output.txt',
-        )  # fmt: skip
-    return scores_of(counts_of(args.data / dataset, split, saved(masks)))
+    overrides = dict(option.split('=', 1) for option in options if option.startswith('model.'))
+    predict = reader(config, checkpoint, overrides, args.data / 'images')
+    found: dict[str, Any] = defaultdict(dict)
+    for test, (dataset, split) in TESTS.items():
+        for variant, counts in counts_of(args.data / dataset, split, predict).items():
+            found[variant][test] = scores_of(counts)
+    return found
 
 
 def make_table(args: argparse.Namespace) -> None:
     """All cells and baselines; writes the report."""
     os.environ['PHOTOS_ROOT'] = str(args.data)
     os.environ.setdefault('FEATURE_CACHE', str(args.out / 'features'))
-    results: dict[str, dict[str, Any]] = {}
-    baseline = {
-        t: scores_of(counts_of(args.data / d, s, largest(args.data / d)))
-        for t, (d, s) in TESTS.items()
+    results: dict[str, dict[str, Any]] = {
+        'largest of the category (sees the annotations)': {'0': {}}
     }
-    results['largest of the category (sees the annotations)'] = {'0': baseline}
+    for test, (dataset, split) in TESTS.items():
+        counts = counts_of(args.data / dataset, split, largest(args.data / dataset))['own']
+        results['largest of the category (sees the annotations)']['0'][test] = scores_of(counts)
     for name, seed in product(args.cells, args.seeds):
-        results.setdefault(name, {})[str(seed)] = run_cell(name, seed, args)
-        print(name, seed, results[name][str(seed)], flush=True)
-    first = args.cells[0]
-    for seed in args.seeds:
-        folder = args.out / f'{first.replace(" ", "-")}_seed{seed}'
-        config, options = CELLS[first]
-        scores = {
-            test: test_cell(
-                ROOT / CONFIG.format(config), folder / f'epoch_{args.epochs}.pth', test,
-                [*options, SHUFFLED], args,
-            )
-            for test in TESTS
-        }  # fmt: skip
-        results.setdefault(f'{first}, sentences of other images', {})[str(seed)] = scores
+        for variant, scores in run_cell(name, seed, args).items():
+            if (variant == 'same') or SAME[0] not in CELLS[name][1]:
+                results.setdefault(name + VARIANTS[variant], {})[str(seed)] = scores
     report = dict(protocol='original', smallest=SMALLEST, epochs=args.epochs, results=results)
     if args.json:
         args.json.write_text(json.dumps(report, indent=1) + '\n')

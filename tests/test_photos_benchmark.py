@@ -78,7 +78,7 @@ def test_data_sets(bench, made):
 
 
 def test_largest_of_the_category_and_scores(bench, made):
-    counts = bench.counts_of(made / 'photos', 'test', bench.largest(made / 'photos'))
+    counts = bench.counts_of(made / 'photos', 'test', bench.largest(made / 'photos'))['own']
     scores = bench.scores_of(counts)
     truth = {'small': 0.0, 'large': 100.0}
     refs = [r for r in bench.refs_in(made / 'photos') if r['split'] == 'test']
@@ -93,7 +93,7 @@ def test_largest_of_the_category_and_scores(bench, made):
 
 def test_targets_below_one_percent_do_not_count(bench, made, monkeypatch):
     monkeypatch.setattr(bench, 'SMALLEST', 0.05)
-    counts = bench.counts_of(made / 'photos', 'test', bench.largest(made / 'photos'))
+    counts = bench.counts_of(made / 'photos', 'test', bench.largest(made / 'photos'))['own']
     assert all(pair[1] >= 40 * 40 for pair in counts['all'])
 
 
