@@ -67,8 +67,8 @@ class InterruptHook(Hook):
     """On SIGTERM or SIGUSR1: finish the iteration, save ``interrupted.pth``, exit with 143.
 
     In a validation the iteration of the validation is finished, and nothing is written if the
-    checkpoint of this moment is there already; a resumed run validates again. Gradients of an
-    unfinished accumulation are saved too.
+    checkpoint of this moment is there already; a resumed run validates again. One process saves
+    the gradients of an unfinished accumulation too, several finish it.
 
     All ranks leave together, after the file is whole. From the first notice on more signals
     change nothing, until the process has ended: a scheduler and torchrun send several, and
@@ -118,7 +118,10 @@ class InterruptHook(Hook):
         Raises:
             SystemExit: With code 143, after the checkpoint is written.
         """
-        if self._any_rank_stops(runner, runner.iter + 1):
+        # A window of accumulation is finished: ranks sum up each for itself, and only a sum that
+        # the undisturbed run also averages in the middle would go on bit for bit.
+        window = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+        if self._any_rank_stops(runner, runner.iter + 1, window):
             self._leave(runner, runner.iter + 1)
 
     def before_val_epoch(self, runner: Runner) -> None:
@@ -141,10 +144,10 @@ class InterruptHook(Hook):
                 hook.after_val_epoch(runner)  # gives the model its own weights back
         self._leave(runner, runner.iter)
 
-    def _any_rank_stops(self, runner: Runner, count: int) -> bool:
+    def _any_rank_stops(self, runner: Runner, count: int, window: int = 1) -> bool:
         if get_world_size() == 1:
             return self.stop
-        if count % self.interval:
+        if count % window or count // self.interval == (count - window) // self.interval:
             return False
         device = next(runner.model.parameters()).device
         flag = torch.tensor(int(self.stop), device=device)

@@ -5,7 +5,6 @@ from . import (  # noqa: F401  registers
     fusions,
     layers,
     losses,
-    necks,
     no_target,
     segmentors,
     text_encoders,

@@ -22,7 +22,7 @@ from mmseg_aml.engine.distributed import prepare_launcher
 
 SAMPLES, BATCH, EPOCHS = 24, 2, 3
 CUT = {'train': 8, 'accumulate': 9}
-"""Iteration of the fault, inside epoch 2. With windows of four the second one cuts a window."""
+"""Iteration of the fault, inside epoch 2. With windows of five the second one cuts a window."""
 
 
 @DATASETS.register_module(force=True)
@@ -40,12 +40,16 @@ class SampleLog(Hook):
     def __init__(self, path: str, launch: int) -> None:
         self.path, self.launch = path, launch
 
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        wrapper: Any = runner.optim_wrapper
+        self.rate = wrapper.get_lr()['lr'][0]
+
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         items = [int(item) for item in data_batch['item']]
         line = dict(launch=self.launch, rank=runner.rank, epoch=runner.epoch, iter=runner.iter)
-        line.update(items=items, lr=runner.optim_wrapper.get_lr()['lr'][0], step=len(items))
+        line.update(items=items, lr=self.rate)
         with open(f'{self.path}.{runner.rank}', 'a') as file:
             file.write(json.dumps(line) + '\n')
 
@@ -56,15 +60,21 @@ class Fault(Hook):
 
     action: signal, kill, die, full or none. moment: train, accumulate, validate or write.
     target: who gets the signal: 'launcher' (as torchrun or a scheduler does) or a rank.
-    slow: seconds that writing a checkpoint takes from the fault on.
+    slow: seconds that writing a checkpoint takes from the fault on. iteration: instead of CUT.
     """
 
     priority = 'VERY_LOW'
 
     def __init__(
-        self, action: str, moment: str, target: str = 'launcher', slow: float = 0.0
+        self,
+        action: str,
+        moment: str,
+        target: str = 'launcher',
+        slow: float = 0.0,
+        iteration: int | None = None,
     ) -> None:
         self.action, self.moment, self.target, self.slow = action, moment, target, slow
+        self.iteration = iteration or CUT.get(moment)
 
     def before_train(self, runner: Runner) -> None:
         self.pids = all_gather_object(os.getpid())
@@ -76,7 +86,7 @@ class Fault(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        if runner.iter + 1 == CUT.get(self.moment):
+        if runner.iter + 1 == self.iteration:
             self.happen()
 
     def after_val_iter(

@@ -67,7 +67,6 @@ class ReLAHead(BaseDecodeHead):
     """
 
     reads_text = True
-    reads_fused = True
 
     def __init__(
         self,

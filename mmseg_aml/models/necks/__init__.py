@@ -1,1 +1,0 @@
-from .pixel_encoder import PixelEncoder  # noqa: F401
