@@ -72,7 +72,10 @@ def shrink(model: dict) -> dict:
         backbone.update(depth=3, taps=(0, 1), adapter_layers=(1, 2))
         text.update(num_layers=2, adapter_layers=(1,), name=None, tokenizer='tiny')
     elif text.get('config') is None:
-        text.update(tokenizer='tiny', config=TEXT_TOWERS.get(text.pop('name', None), TINY_BERT))
+        bert = dict(TINY_BERT)
+        if model['decode_head']['type'] == 'mmseg_aml.WordQueryHead':
+            bert['hidden_size'] = model['decode_head']['text_channels']
+        text.update(tokenizer='tiny', config=TEXT_TOWERS.get(text.pop('name', None), bert))
     return model
 
 

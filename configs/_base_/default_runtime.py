@@ -11,7 +11,7 @@ default_hooks = dict(
         by_epoch=True,
         interval=1,
         max_keep_ckpts=2,  # one to fall back to
-        save_best='ris/original/mIoU',
+        save_best='auto',  # the first metric: ris/original/mIoU, of gRefCOCO gres/original/gIoU
         rule='greater',
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),

@@ -10,12 +10,13 @@ from typing import Any, overload
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
+from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from PIL import Image
 
-from ..datasets.transforms.loading import read_rgb
+from ..datasets.transforms.framework import build_pipeline
+from ..datasets.transforms.images import read_rgb, to_rgb
 from ..engine.checkpoints import check_fits, read_checkpoint, weights_of
 from ..registry import INFERENCERS, MODELS, VISUALIZERS
 from .hub import load_folder, save_folder
@@ -79,7 +80,8 @@ class RISInferencer:
             self.model.load_state_dict(weights_of(checkpoint))
         self.model.to(device or get_device()).eval()
         steps = self.cfg.test_dataloader.dataset.pipeline
-        self.pipeline = Compose([step for step in steps if 'LoadRefMasks' not in step['type']])
+        steps = [step for step in steps if 'LoadRefMasks' not in step['type']]
+        self.pipeline = build_pipeline(steps, test_mode=True)
         self.visualizer = VISUALIZERS.build(dict(type='mmseg_aml.RISVisualizer', name='inferencer'))
 
     @classmethod
@@ -162,7 +164,7 @@ def read_image(image: Any) -> np.ndarray:
     if isinstance(image, (str, Path)):
         return read_rgb(str(image))
     if isinstance(image, Image.Image):
-        return np.array(image.convert('RGB'))
+        return to_rgb(image)
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[2:] == (3,):
         return np.ascontiguousarray(image)
     what = f'{image.dtype} {image.shape}' if isinstance(image, np.ndarray) else type(image).__name__

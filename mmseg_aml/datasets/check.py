@@ -12,7 +12,7 @@ import numpy as np
 
 from .refer import ReferError, ReferIndex, decode_masks
 from .refer_files import refs_in
-from .transforms.loading import read_rgb
+from .transforms.images import read_rgb
 
 # (images, refs, expressions). RefCOCO, RefCOCO+, RefCOCOg google: Yu et al. 2016, Mao et al.
 # 2016; RefCOCOg umd: Nagaraja et al. 2016; gRefCOCO: Liu et al. 2023 (refs not published) and
@@ -142,7 +142,7 @@ def _check_images(report: Report, index: ReferIndex, folder: Path, shared_by_des
     def look(row: int) -> tuple[bytes, str | None]:
         path = folder / names[row]
         try:
-            shape = read_rgb(str(path)).shape[:2]
+            shape = read_rgb(path, tuple(sizes[row])).shape[:2]
         except (OSError, ValueError) as error:
             return b'', str(error)
         wrong = None if list(shape) == sizes[row] else (

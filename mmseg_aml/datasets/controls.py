@@ -28,3 +28,26 @@ class ShuffledExpressions(RefCOCODataset):
         for k, expression in enumerate(item['expressions']):
             expression['expression'] = other[k % len(other)]['expression']
         return item
+
+
+@DATASETS.register_module()
+class SameExpression(RefCOCODataset):
+    """:class:`RefCOCODataset` with one sentence for all targets: what the picture alone tells.
+
+    For training and testing: such a network can only learn which objects are talked about.
+
+    Args:
+        sentence: Takes the place of every expression.
+        options: Arguments of :class:`RefCOCODataset`.
+    """
+
+    def __init__(self, *args: Any, sentence: str = 'the object', **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.sentence = sentence
+
+    def get_data_info(self, index: int) -> dict[str, Any]:
+        """The item of ``index``, every expression replaced."""
+        item = super().get_data_info(index)
+        for expression in item['expressions']:
+            expression['expression'] = self.sentence
+        return item

@@ -85,19 +85,24 @@ class ReferWriter:
         write_refer(folder, split_by, list(self.refs.values()), instances)
 
 
-def write_refer(folder: Path, split_by: str, refs: list[Any], instances: Any) -> None:
+def write_refer(
+    folder: Path, split_by: str, refs: list[Any], instances: Any, name: str = 'refs'
+) -> None:
     """Write both annotation files; existing ones are not overwritten.
+
+    Args:
+        name: ``grefs`` where ``ann_id = [-1]`` means "refers to nothing" (gRefCOCO).
 
     Raises:
         FileExistsError: If one of them is there already.
     """
-    files = {f'refs({split_by}).json': refs, 'instances.json': instances}
-    for name in files:
-        if (folder / name).exists():
-            raise FileExistsError(f'{folder / name} is there already; move it away first')
+    files = {f'{name}({split_by}).json': refs, 'instances.json': instances}
+    for file in files:
+        if (folder / file).exists():
+            raise FileExistsError(f'{folder / file} is there already; move it away first')
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (folder / name).write_text(json.dumps(content))
+    for file, content in files.items():
+        (folder / file).write_text(json.dumps(content))
 
 
 def split_of(path: Path) -> str:
@@ -115,8 +120,9 @@ def split_of(path: Path) -> str:
 
 
 def convert_refer(refs_file: Path, instances_file: Path, folder: Path, split_by: str) -> None:
-    """Check a REFER pair of files and store it as JSON."""
-    write_refer(folder, split_by, read_refs(refs_file), read_json(instances_file))
+    """Check a REFER pair of files and store it as JSON; ``grefs`` stay ``grefs``."""
+    name = 'grefs' if refs_file.name.startswith('grefs') else 'refs'
+    write_refer(folder, split_by, read_refs(refs_file), read_json(instances_file), name)
 
 
 def add_mdetr(writer: ReferWriter, path: Path) -> None:

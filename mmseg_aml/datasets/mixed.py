@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from mmengine.dataset import Compose
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
 from ..registry import DATASETS
 from .refcoco import RefCOCODataset
 from .refer import ReferError
+from .samplers import item_generator
+from .transforms.framework import build_pipeline
 
 PARTS = (('refcoco', 'unc'), ('refcoco+', 'unc'), ('refcocog', 'umd'))
 
@@ -36,7 +37,7 @@ class MixedRefDataset(Dataset):
         data_root: Folder that holds the parts and their images.
         parts: (data set, author of its splits) of each part.
         pipeline: Transforms of the item.
-        seed: Seed of the draws.
+        seed: Seed of the draws. Default: the Runner's.
         options: ``image_dir``, ``text``, ``sampling``, ``num_expressions`` of
             :class:`RefCOCODataset`, for all parts.
     """
@@ -47,7 +48,7 @@ class MixedRefDataset(Dataset):
         parts: Sequence[Sequence[str]] = PARTS,
         *,
         pipeline: Sequence[Any] = (),
-        seed: int = 0,
+        seed: int | None = None,
         **options: Any,
     ) -> None:
         self.parts = [
@@ -55,7 +56,7 @@ class MixedRefDataset(Dataset):
             for dataset, by in parts
         ]
         self.seed = seed
-        self.pipeline = Compose(pipeline)
+        self.pipeline = build_pipeline(pipeline)
         held_out = held_out_images(self.parts)
         self.removed = {part.dataset: _remove_images(part, held_out) for part in self.parts}
         for part in self.parts:
@@ -81,8 +82,7 @@ class MixedRefDataset(Dataset):
 
     def get_data_info(self, index: int) -> dict[str, Any]:
         """The item of ``index = visit * len(self) + item`` before the pipeline."""
-        visit, item = divmod(index, len(self))
-        rng = np.random.default_rng((self.seed, visit, item))
+        item, rng = item_generator(self.seed, index, len(self))
         part = bisect.bisect_right(self._ends, item)
         start = self._ends[part] - len(self.parts[part])
         return self.parts[part].draw(item - start, rng)

@@ -23,7 +23,7 @@ from .mirrors import ReferWriter
 from .refer import decode_masks
 from .refer_files import ReferError, read_json
 from .tables import Row, Splits, read_table
-from .transforms.loading import read_rgb
+from .transforms.images import read_rgb
 
 SENTENCE = ('sentence', 'sent', 'expression', 'caption', 'text')
 ANNOTATION = ('ann_id', 'annotation_id')
@@ -121,7 +121,7 @@ def image_record(folder: Path, name: str, image_id: int, where: str) -> dict[str
         ReferError: If it cannot be read.
     """
     try:
-        height, width = read_rgb(str(folder / name)).shape[:2]
+        height, width = read_rgb(folder / name).shape[:2]
     except (OSError, ValueError) as error:
         raise ReferError(f'{where}: {error}') from error
     return dict(id=image_id, file_name=name, width=width, height=height)

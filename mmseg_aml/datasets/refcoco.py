@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.dataset import Compose
 from torch.utils.data import Dataset
 
 from ..registry import DATASETS
 from .refer import ReferError, ReferIndex, default_image_dir
+from .samplers import item_generator
+from .transforms.framework import build_pipeline
 
 CLASSES = ('background', 'referred object')
 PALETTE = [[0, 0, 0], [220, 20, 60]]
@@ -28,10 +29,10 @@ class RefCOCODataset(Dataset):
     ``expression``, ``ref_id``, ``sent_id``, ``ann_ids`` and ``segmentation`` (a list of COCO
     segmentations whose union is the target; empty = refers to nothing).
 
-    Random draws depend on (seed, visit, item) only, where ``visit, item = divmod(index,
-    len(dataset))``: give indices beyond the length to see other sentences, as
-    :class:`~mmseg_aml.datasets.samplers.RefSampler` does each epoch. So they are the same
-    for every number of workers, and exact after a resume.
+    Random draws depend on (seed, visit, item) only, which the index holds: give indices
+    beyond the length to see other sentences, as
+    :class:`~mmseg_aml.datasets.samplers.RefSampler` does each epoch and for each seed of the
+    Runner. So they are the same for every number of workers, and exact after a resume.
 
     Nothing is skipped or replaced: an item that cannot be read raises.
 
@@ -53,7 +54,7 @@ class RefCOCODataset(Dataset):
         test_mode: One item per image, with all sentences of the split about it;
             ``sampling`` has no effect.
         pipeline: Transforms of the item.
-        seed: Seed of the draws.
+        seed: Seed of the draws. Default: the Runner's.
 
     Raises:
         FileNotFoundError: If annotation files or the image folder are not there.
@@ -74,7 +75,7 @@ class RefCOCODataset(Dataset):
         num_expressions: int = 1,
         test_mode: bool = False,
         pipeline: Sequence[Any] = (),
-        seed: int = 0,
+        seed: int | None = None,
     ) -> None:
         _check_choice('text', text, TEXTS)
         _check_choice('sampling', sampling, SAMPLINGS)
@@ -88,7 +89,7 @@ class RefCOCODataset(Dataset):
         self.num_expressions, self.test_mode, self.seed = num_expressions, test_mode, seed
         self.index = ReferIndex.open(data_root, dataset, split_by)
         self.image_dir = _image_folder(data_root, dataset, image_dir)
-        self.pipeline = Compose(pipeline)
+        self.pipeline = build_pipeline(pipeline, test_mode=test_mode)
         self.set_refs(self.index.rows(split))
 
     def set_refs(self, refs: np.ndarray) -> None:
@@ -131,12 +132,11 @@ class RefCOCODataset(Dataset):
         """The item of ``index`` before the pipeline.
 
         Args:
-            index: ``visit * len(self) + item``, not negative.
+            index: ``visit * len(self) + item``, not negative; see :mod:`.samplers`.
         """
         if index < 0:
             raise IndexError(f'item index must not be negative, got {index}')
-        visit, item = divmod(index, len(self))
-        return self.draw(item, np.random.default_rng((self.seed, visit, item)))
+        return self.draw(*item_generator(self.seed, index, len(self)))
 
     def draw(self, item: int, rng: np.random.Generator) -> dict[str, Any]:
         """Item ``item`` in [0, len), its random choice taken from ``rng``."""
@@ -155,6 +155,7 @@ class RefCOCODataset(Dataset):
             width=image.width,
             dataset=self.dataset,
             split=self.split,
+            draw_seed=int(rng.integers(2**32)),
             expressions=[
                 dict(
                     expression=self.index.text(self.text, sentence),

@@ -30,6 +30,7 @@ from .refer_files import (
     find_refer_files,
 )
 from .refer_index import build_index
+from .run_lengths import check_run_lengths
 
 __all__ = [
     'LAYOUTS',
@@ -224,16 +225,19 @@ def decode_masks(segmentations: list[Any], height: int, width: int) -> np.ndarra
 
     Returns:
         (height, width) uint8 {0, 1}; all zero without segmentations.
+
+    Raises:
+        ValueError: If run lengths are damaged.
     """
     rles: list[Any] = []
     for part in segmentations:
         if isinstance(part, list):
             part = [polygon for polygon in part if len(polygon) >= 6]
             rles += coco_mask.frPyObjects(part, height, width) if part else []
-        elif isinstance(part['counts'], list):
-            rles.append(coco_mask.frPyObjects(part, height, width))
         else:
-            rles.append(part)
+            check_run_lengths(part)
+            listed = isinstance(part['counts'], list)
+            rles.append(coco_mask.frPyObjects(part, height, width) if listed else part)
     if not rles:
         return np.zeros((height, width), np.uint8)
     return coco_mask.decode(rles[0] if len(rles) == 1 else coco_mask.merge(rles))

@@ -33,8 +33,10 @@ from .scores import score_table
 class ImageEntry:
     """All that travels between ranks about the K expressions of one image, P protocols.
 
-    counts: (P, K, 2) int64, I and U. no_target: (K,) bool, the ground truth is empty. flags: what
-    a subclass adds, (P, K) bool or None. masks: COCO RLEs, only where they go to a file.
+    counts: (P, K, 2) int64, I and U. no_target: (K,) bool, refers to nothing. flags: what
+    a subclass adds, (P, K) bool or None. nonfinite: (K,) bool, the logits have NaN or infinity
+    and are scored as the worst mask there is; None if all are finite. masks: COCO RLEs, only
+    where they go to a file.
     """
 
     source: str
@@ -42,6 +44,7 @@ class ImageEntry:
     counts: np.ndarray
     no_target: np.ndarray
     flags: np.ndarray | None = None
+    nonfinite: np.ndarray | None = None
     masks: list[dict[str, Any]] | None = None
 
 
@@ -137,7 +140,11 @@ class ExpressionMetric(BaseMetric):
             for protocol in self.protocols
         ]
         source = f'{samples[0].get("dataset", "")} {samples[0].get("split", "")}'.strip()
-        return self.entry(source, samples, masks.to(logits.device), parts, predictions)
+        broken = ~logits.flatten(1).isfinite().all(1)
+        masks = masks.to(logits.device)
+        return self.entry(
+            source, samples, masks, parts, predictions, broken if broken.any() else None
+        )
 
     @staticmethod
     def _letterboxed(samples: list[dict], shape: tuple[int, int], protocol: Protocol) -> Tensor:
@@ -153,6 +160,7 @@ class ExpressionMetric(BaseMetric):
         masks: Tensor,
         segmentations: Sequence[Sequence[Segmentation]] | None,
         predictions: Sequence[Tensor],
+        nonfinite: Tensor | None = None,
     ) -> ImageEntry:
         """Compare binary predictions with the ground truth.
 
@@ -162,18 +170,26 @@ class ExpressionMetric(BaseMetric):
             masks: (K, H, W) {0, 1}, ground truth at the original size.
             segmentations: Per expression its COCO segmentations, where a protocol needs them.
             predictions: Per protocol (K, h, w) bool, where h, w = protocol.size((H, W)).
+            nonfinite: (K,) bool, of these there is no prediction.
         """
         counts, flags = [], []
+        empty = ~masks.flatten(1).bool().any(1).cpu().numpy()
         for protocol, prediction in zip(self.protocols, predictions):
             target = ground_truth(masks, segmentations, protocol)
+            flag = self.flag(samples, prediction)
+            if nonfinite is not None:
+                rows = nonfinite.to(prediction.device)[:, None, None]
+                prediction = torch.where(rows, ~target, prediction)
+                flag = None if flag is None else flag & ~nonfinite.cpu().numpy()
             counts.append(intersection_and_union(prediction, target))
-            flags.append(self.flag(samples, prediction))
+            flags.append(flag)
         return ImageEntry(
             source=source,
             sent_ids=tuple(int(sample['sent_id']) for sample in samples),
             counts=np.stack(counts),
-            no_target=(~masks.flatten(1).bool().any(1)).cpu().numpy(),
+            no_target=np.array([s.get('no_target', e) for s, e in zip(samples, empty)], bool),
             flags=None if flags[0] is None else np.stack(flags),
+            nonfinite=None if nonfinite is None else nonfinite.cpu().numpy(),
             masks=None if self.out_file is None else encode_masks(predictions[0]),
         )
 
@@ -219,7 +235,20 @@ class ExpressionMetric(BaseMetric):
         if self.out_file is not None:
             self._write(results)
         flat = {f'{name}/{key}': row[key] for name, row in scores.items() for key in row}
-        return {**flat, 'expressions': expressions}
+        return {**flat, 'expressions': expressions, **self._nonfinite(results)}
+
+    @staticmethod
+    def _nonfinite(results: list[ImageEntry]) -> dict[str, float]:
+        count = sum(int(entry.nonfinite.sum()) for entry in results if entry.nonfinite is not None)
+        if not count:
+            return {}
+        print_log(
+            f'{count} expressions have logits with NaN or infinity: each is scored as the worst '
+            'mask there is (every pixel wrong); the weights or the precision are at fault',
+            logger='current',
+            level=logging.ERROR,
+        )
+        return {'nonfinite': count}
 
     @property
     def note(self) -> str:

@@ -49,7 +49,7 @@ def _resize(maps: Tensor, size: tuple[int, int], protocol: Protocol) -> Tensor:
             source,
             size[::-1],
             flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REPLICATE,
+            borderMode=cv2.BORDER_CONSTANT,  # zeros, as CRIS
         )
         for plane in maps.flatten(0, 1).cpu().numpy()
     ]

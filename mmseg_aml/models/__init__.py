@@ -5,6 +5,7 @@ from . import (  # noqa: F401  registers
     fusions,
     layers,
     losses,
+    necks,
     no_target,
     segmentors,
     text_encoders,

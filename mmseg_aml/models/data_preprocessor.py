@@ -42,7 +42,9 @@ class TextImageDataPreprocessor(BaseDataPreprocessor):
 
     Padding is added right and below, after normalisation, with 0 (the mean colour); the
     ground truth is padded with 255 (ignored) in training and stays as it is otherwise.
-    Every data sample gets ``image_index`` and ``pad_shape`` (H, W of the batch);
+    Every data sample gets ``image_index``, ``pad_shape`` (H, W of the batch) and
+    ``alone_shape`` (H, W to which its image is padded when it is alone: predictions are made at
+    that size, so that they do not depend on the other images of the batch);
     ``img_shape`` stays the size of the image without padding.
 
     Args:
@@ -91,10 +93,12 @@ class TextImageDataPreprocessor(BaseDataPreprocessor):
         shape = self._padded_shape(images)
         flat = flatten_expressions(data['data_samples'])
         samples: list[Any] = [sample.to(self.device) for sample in flat]
+        alone = [self._padded_shape([image]) for image in images]
         for sample in samples:
-            sample.set_metainfo({'pad_shape': shape})
+            sample.set_metainfo({'pad_shape': shape, 'alone_shape': alone[sample.image_index]})
             if training:
                 truth = sample.gt_sem_seg
+                _check_size(truth, images[sample.image_index], sample)
                 # int64 is what MMSegmentation's losses index with.
                 padded = _pad(truth.data.long(), shape, IGNORED)
                 sample.gt_sem_seg = PixelData(data=padded)
@@ -110,6 +114,15 @@ class TextImageDataPreprocessor(BaseDataPreprocessor):
         height, width = self.size or largest
         divisor = self.size_divisor
         return -(-height // divisor) * divisor, -(-width // divisor) * divisor
+
+
+def _check_size(truth: PixelData, image: Tensor, sample: SegDataSample) -> None:
+    if truth.shape != image.shape[-2:]:
+        raise ValueError(
+            f'ground truth of {sample.metainfo.get("img_path")} is {tuple(truth.shape)}, what the '
+            f'network sees of it {tuple(image.shape[-2:])}: in a training pipeline LoadRefMasks '
+            'comes before what changes the size'
+        )
 
 
 def _pad(tensor: Tensor, shape: tuple[int, int], value: int) -> Tensor:

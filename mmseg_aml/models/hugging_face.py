@@ -8,6 +8,8 @@ from typing import Any, Callable, TypeVar
 
 from torch import nn
 
+from .weights import packaged_hint
+
 T = TypeVar('T')
 
 
@@ -26,7 +28,7 @@ def fetch(name: str, load: Callable[[], T], setting: str = 'model.text_encoder.n
             f'the {kind} {name!r} is neither a complete local folder nor in the Hugging Face '
             f'cache, and could not be downloaded. On a machine with internet run '
             f'`hf download {name} --local-dir {Path(name).name}`, copy the folder here and set '
-            f'{setting}{tokenizer} to its path.'
+            f'{setting}{tokenizer} to its path.{packaged_hint(name)}'
         ) from error
 
 

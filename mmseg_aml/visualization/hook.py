@@ -13,9 +13,9 @@ from mmengine.hooks.hook import DATA_BATCH
 from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from mmseg.structures import SegDataSample
-from PIL import Image
 from torch.utils.data import DataLoader
 
+from mmseg_aml.datasets.transforms.images import read_rgb
 from mmseg_aml.registry import HOOKS
 
 from .visualizer import RISVisualizer
@@ -119,8 +119,7 @@ class RISVisualizationHook(Hook):
             return
         first = batch_idx * (dataloader.batch_size or 1)  # this batch's images count on from it
         for sample in self._chosen(first, outputs):
-            with Image.open(sample.get('img_path')) as file:
-                image = np.array(file.convert('RGB'))
+            image = read_rgb(sample.get('img_path'), sample.get('ori_shape'))
             name = f'{mode}_{sample.get("sent_id")}'
             runner.visualizer.add_datasample(name, image, sample, step=runner.iter)
 

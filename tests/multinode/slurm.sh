@@ -51,10 +51,17 @@ CONF
 echo "CgroupPlugin=cgroup/v1" >"$FOLDER/cgroup.conf" # unused; keeps slurmd from asking systemd
 
 install -d -o munge -g munge -m 0755 /run/munge
+MUNGED=''
 if ! runuser -u munge -- munge -n >/dev/null 2>&1; then
     runuser -u munge -- /usr/sbin/munged
+    sleep 0.5
+    MUNGED=$(cat /run/munge/munged.pid)
 fi
-trap remove_nodes EXIT # and with them all that runs there
+clean_up() {
+    remove_nodes # and with them all that runs there
+    if [ -n "$MUNGED" ]; then kill "$MUNGED"; fi
+}
+trap clean_up EXIT
 slurmd_on() { # NODE
     mkdir -p "$FOLDER/spool.$1"
     node "$1" slurmd

@@ -120,6 +120,19 @@ def test_nobody_counts_ten():
     assert Speaker(row, random.Random(0)).refer(1, 3) == []
 
 
+def test_piles_are_not_labelled_one_by_one():
+    bananas = Vocabulary(['banana'])
+
+    def sentences(count):
+        records = [
+            dict(id=i, segmentation=box(100 * i - 90, 50, 60, 80)) for i in range(1, count + 1)
+        ]
+        measured = [measure(record, 'banana', 400, 300) for record in records]
+        return Speaker(Photo(400, 300, measured, bananas), random.Random(0)).refer(1, 3)
+
+    assert sentences(2) and not sentences(3)
+
+
 def test_every_category_of_coco_has_a_noun_and_every_look_alike_exists():
     assert len(COCO_NAMES) == 80
     every = Vocabulary(sorted(COCO_NAMES))

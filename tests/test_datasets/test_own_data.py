@@ -214,7 +214,7 @@ def resized(refer):
             copied,
             '1 photographs have the same bytes, .*000000000001.jpg of train is .*3.jpg of val',
         ),
-        (lambda f: damaged_image(f, 'COCO_train2014_000000000001.jpg', b''), 'cannot be decoded'),
+        (lambda f: damaged_image(f, 'COCO_train2014_000000000001.jpg', b''), 'is of no form'),
     ],
 )
 def test_check_reads_every_image(refer, damage, message):

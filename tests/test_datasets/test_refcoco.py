@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from mmseg_aml.datasets.refcoco import RefCOCODataset
 from mmseg_aml.datasets.refer import ReferError
-from mmseg_aml.datasets.samplers import InfiniteRefSampler, RefSampler
+from mmseg_aml.datasets.samplers import VISITS, InfiniteRefSampler, RefSampler
 from mmseg_aml.registry import DATASETS
 
 PIPELINE = [
@@ -45,6 +45,7 @@ def test_item(refer):
     root = refer.write()
     item = RefCOCODataset(str(root), text='raw')[1]
     segmentation = item['expressions'][0].pop('segmentation')
+    assert 0 <= item.pop('draw_seed') < 2**32
     assert item == {
         'img_path': str(root / 'images/train2014/COCO_train2014_000000000002.jpg'),
         'image_id': 2,
@@ -194,7 +195,7 @@ def test_ranks_share_an_epoch(monkeypatch):
         monkeypatch.setattr('mmengine.dataset.sampler.get_dist_info', lambda rank=rank: (rank, 2))
         sampler = RefSampler(FakeData(), seed=3)
         sampler.set_epoch(1)
-        shares.append(list(sampler))
+        shares.append([index - 3 * VISITS * 5 for index in sampler])
     assert [len(share) for share in shares] == [3, 3]  # rounded up
     assert set(shares[0] + shares[1]) == {5, 6, 7, 8, 9}
 
@@ -234,3 +235,19 @@ def test_base_configs_read_their_data_set(root, refer, monkeypatch, name):
         assert json.dumps(dataset.metainfo)
     own = 'cris-original' if 'letterbox' in name else f'resized-{size}'
     assert own in config.test_evaluator.protocols
+
+
+def test_seeds_of_the_runner_give_other_sentences(refer):
+    """The sampler's seed is the Runner's; a seed of the data set's own wins."""
+    root = str(refer.write())
+
+    def drawn(seed, sampler=RefSampler, own=None):
+        dataset = RefCOCODataset(root, sampling='image', seed=own)
+        stream = iter(sampler(dataset, shuffle=False, seed=seed))
+        return [texts(dataset[next(stream)]) for _ in range(len(dataset))]
+
+    for sampler in (RefSampler, InfiniteRefSampler):
+        assert len({str(drawn(seed, sampler)) for seed in range(8)}) > 1
+        assert len({str(drawn(seed, sampler, own=3)) for seed in range(8)}) == 1
+    plain = RefCOCODataset(root, sampling='image')
+    assert drawn(0) == [texts(plain[i]) for i in range(len(plain))]

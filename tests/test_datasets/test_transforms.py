@@ -68,12 +68,14 @@ def test_image_modes_become_rgb(tmp_path, mode):
     assert results['ori_shape'] == (4, 5)
 
 
-def test_exif_rotation_is_ignored(tmp_path):
+def test_annotated_pixels_are_not_turned(tmp_path):
     image = Image.new('RGB', (6, 4))
     exif = image.getexif()
     exif[0x0112] = 6  # rotate by 90 degrees
     image.save(tmp_path / 'a.jpg', exif=exif)
-    assert LoadRefImage()(dict(img_path=str(tmp_path / 'a.jpg')))['ori_shape'] == (4, 6)
+    for size in ((4, 6), (6, 4)):  # as stored, and as a viewer shows it
+        results = dict(img_path=str(tmp_path / 'a.jpg'), height=size[0], width=size[1])
+        assert LoadRefImage()(results)['ori_shape'] == size
 
 
 def test_ready_array_is_taken_and_checked():

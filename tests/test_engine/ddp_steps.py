@@ -27,6 +27,10 @@ STRATEGIES = {
     'plain': None,
     'aml': dict(type='mmseg_aml.AMLLossWrapper'),
     'aml with a clean view': dict(type='mmseg_aml.AMLLossWrapper', clean_weight=0.5),
+    'aml with a learning estimator': dict(
+        type='mmseg_aml.AMLLossWrapper',
+        estimator=dict(type='mmseg_aml.LearnedRelevance', in_channels=128, text_channels=48),
+    ),
     'maskris': dict(type='mmseg_aml.MaskRISLossWrapper', text_ratio=0.0),
 }
 

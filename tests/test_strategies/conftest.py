@@ -79,6 +79,11 @@ def canvas(
     )
 
 
+@pytest.fixture(name='segmentor_config')
+def segmentor_config_fixture() -> Callable[..., dict]:
+    return segmentor_config
+
+
 @pytest.fixture(name='canvas', scope='session')
 def canvas_fixture() -> Callable[..., Any]:
     return canvas

@@ -36,6 +36,7 @@ from mmengine.runner import Runner
 from PIL import Image
 from tqdm import tqdm
 
+from mmseg_aml.datasets.transforms.images import read_rgb
 from mmseg_aml.engine.checkpoints import check_fits, read_checkpoint, weights_of
 from mmseg_aml.evaluation.tester import load_test_config
 from mmseg_aml.models.segmentors.text_image_segmentor import image_index
@@ -184,8 +185,7 @@ class Pages:
                 continue
             seen.add(sample.metainfo['image_index'])
             self.left -= 1
-            with Image.open(sample.metainfo['img_path']) as file:
-                photograph = np.array(file.convert('RGB'))
+            photograph = read_rgb(sample.metainfo['img_path'], sample.metainfo['ori_shape'])
             for (name, seed), record in records.items():
                 if seed == 0:
                     picture = self.visualizer.draw(

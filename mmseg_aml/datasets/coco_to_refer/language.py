@@ -55,6 +55,9 @@ CARRIED = frozenset(
 )
 MOST_ALIKE = 9
 """With more things of a noun than this, annotators stop labelling, and people stop counting."""
+PILED = frozenset('book,banana,apple,orange,carrot,broccoli'.split(','))
+MOST_PILED = 2
+"""Of what lies in piles and rows, annotators label a few, or the whole pile as one."""
 
 
 def photo_kind(form: Form) -> str:
@@ -81,14 +84,7 @@ class Speaker:
         self.photo, self.rng, self.kind_weights = photo, rng, kind_weights
         self.scene, self.fullest = photo.readings[0], photo.readings[1]
         self.wording = wording(photo.vocabulary)
-        self._named = {
-            thing.id: [
-                Called(noun)
-                for noun in sorted(thing.nouns)
-                if len(evaluate(Called(noun), self.scene)) <= MOST_ALIKE
-            ]
-            for thing in self.scene.things
-        }
+        self._named = {thing.id: self._names(thing) for thing in self.scene.things}
         self._anchors = self._all_anchors()
 
     def refer(self, target: int, count: int) -> list[tuple[str, Form]]:
@@ -111,6 +107,12 @@ class Speaker:
             count,
             self.kind_weights,
         )
+
+    def _names(self, thing: PhotoThing) -> list[Called]:
+        """What it may be called, unless there are too many alike."""
+        most = MOST_PILED if thing.category in PILED else MOST_ALIKE
+        names = [Called(noun) for noun in sorted(thing.nouns)]
+        return [name for name in names if len(evaluate(name, self.scene)) <= most]
 
     def _shuffled(self, make: Any, target: int) -> list[Form]:
         forms = make(target)

@@ -81,7 +81,6 @@ ORDINAL = (
     '{n} {o} from the {r}',
     '{o} from {r} {n}',
     '{o} {n} in from the {r}',
-    '{r} {o} {n}',
 )
 DIRECTIONS = {
     'left of': ('left of', 'to the left of', 'on the left side of', 'on left of'),

@@ -1,3 +1,3 @@
 """Transforms of an item; imported to register them."""
 
-from . import corruptions, formatting, letterbox, loading, resize  # noqa: F401
+from . import corruptions, formatting, letterbox, loading, resize, window  # noqa: F401

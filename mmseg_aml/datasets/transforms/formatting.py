@@ -41,11 +41,19 @@ class PackRISInputs(BaseTransform):
     """
 
     def __init__(self, with_segmentation: bool = False) -> None:
+        self.with_segmentation = with_segmentation
         self.expression_keys = _EXPRESSION_KEYS + ('segmentation',) * with_segmentation
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Pack ``results``."""
-        image = torch.from_numpy(results['img']).permute(2, 0, 1).contiguous()
+        """Pack ``results``.
+
+        Raises:
+            ValueError: If a transform before it has moved the photograph alone.
+        """
+        _check_sizes(results)
+        pixels = results['img']
+        pixels = pixels.copy() if min(pixels.strides) < 0 else pixels  # a flipped view
+        image = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
         common = {key: results[key] for key in _IMAGE_KEYS if key in results}
         common['pad_shape'] = results['img_shape']
         samples = [
@@ -61,6 +69,19 @@ def _masks_of(results: dict[str, Any]) -> list[torch.Tensor | None]:
     if 'gt_masks' not in results:
         return [None] * len(results['expressions'])
     return list(torch.from_numpy(np.ascontiguousarray(results['gt_masks'])).split(1))
+
+
+def _check_sizes(results: dict[str, Any]) -> None:
+    """A transform of one's own may have moved one and not the other."""
+    image, sizes = results['img'], {results['img_shape'], results['ori_shape']}
+    masks = results['gt_masks'].shape[1:] if 'gt_masks' in results else results['img_shape']
+    fits = image.shape[:2] == results['img_shape'] and masks in sizes
+    if image.dtype != np.uint8 or image.shape[2:] != (3,) or not fits:
+        raise ValueError(
+            f'img is {image.dtype} {image.shape}, img_shape {results["img_shape"]}, gt_masks '
+            f'{masks}: a transform must keep img uint8 (H, W, 3), move gt_masks (K, H, W) with it, '
+            'and set img_shape'
+        )
 
 
 def _sample(

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 from mmcv.transforms import BaseTransform
-from PIL import Image
 
 from ...registry import TRANSFORMS
 from ..refer import ReferError, decode_masks
+from .images import read_rgb
 
 
 @TRANSFORMS.register_module()
 class LoadRefImage(BaseTransform):
-    """Read ``img_path`` as RGB, without EXIF rotation (COCO's masks lie on the raw pixels).
+    """Read ``img_path`` as RGB, by the rule of :func:`~.images.read_rgb`.
 
     A ready ``img``, RGB uint8 (H, W, 3), is taken as it is. Sets ``img``, ``ori_shape`` and
     ``img_shape`` (H, W).
@@ -28,7 +28,7 @@ class LoadRefImage(BaseTransform):
         """Add the image to ``results``."""
         image = results.get('img')
         if image is None:
-            image = read_rgb(results['img_path'])
+            image = self._read(results)
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(
                 f'img must be RGB uint8 of shape (H, W, 3), got {image.dtype} {image.shape}'
@@ -37,25 +37,15 @@ class LoadRefImage(BaseTransform):
         results['ori_shape'] = results['img_shape'] = image.shape[:2]
         return results
 
-
-def read_rgb(path: str) -> np.ndarray:
-    """Decode an image file to RGB uint8 (H, W, 3).
-
-    Raises:
-        FileNotFoundError: If it is missing.
-        OSError: If it is truncated or no image.
-    """
-    try:
-        with Image.open(path) as image:
-            return np.array(image if image.mode == 'RGB' else image.convert('RGB'))
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f'image {path} is missing; set image_dir of the data set to the folder that holds it'
-        ) from error
-    except (OSError, SyntaxError) as error:
-        raise OSError(
-            f'image {path} cannot be decoded ({error}); replace the file by an intact copy'
-        ) from error
+    @staticmethod
+    def _read(results: dict[str, Any]) -> np.ndarray:
+        annotated = (results['height'], results['width']) if 'height' in results else None
+        try:
+            return read_rgb(results['img_path'], annotated)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f'{error}; set image_dir of the data set to the folder that holds it'
+            ) from error
 
 
 @TRANSFORMS.register_module()
@@ -66,7 +56,7 @@ class LoadRefMasks(BaseTransform):
     all zero where it refers to nothing.
 
     Raises:
-        ReferError: If a target has an empty mask, or the photograph is not of the size that
+        ReferError: If a mask is damaged or empty, or the photograph is not of the size that
             the annotations say.
     """
 
@@ -91,11 +81,14 @@ class LoadRefMasks(BaseTransform):
 
 def _target(results: dict[str, Any], expression: dict[str, Any]) -> np.ndarray:
     segmentation = expression['segmentation']
-    mask = decode_masks(segmentation, results['height'], results['width'])
+    whose = (
+        f'the mask of ref {expression["ref_id"]} (annotation {str(expression["ann_ids"])[1:-1]}, '
+        f'data set {results.get("dataset")}, image {results["image_id"]})'
+    )
+    try:
+        mask = decode_masks(segmentation, results['height'], results['width'])
+    except Exception as error:  # damaged run lengths and polygons raise nearly anything
+        raise ReferError(f'{whose} cannot be decoded ({error}); correct the annotation') from error
     if segmentation and not mask.any():
-        raise ReferError(
-            f'the mask of ref {expression["ref_id"]} (annotation '
-            f'{str(expression["ann_ids"])[1:-1]}, data set {results.get("dataset")}) is empty: no '
-            f'pixel of image {results["image_id"]} lies inside; correct the annotation'
-        )
+        raise ReferError(f'{whose} is empty: no pixel lies inside; correct the annotation')
     return mask

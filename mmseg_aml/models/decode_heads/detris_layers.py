@@ -85,6 +85,12 @@ class GatedNeck(nn.Module):
 
     def forward(self, levels: tuple[Tensor, ...], sentence: Tensor) -> Tensor:
         """Maps (E, C_i, h, w) and sentence (E, C_text) -> (E, C, h, w)."""
+        sizes = [tuple(level.shape[-2:]) for level in levels]
+        if len(set(sizes)) > 1:
+            raise ValueError(
+                f'DETRISHead reads three maps of one size, got {sizes}: it needs a vision '
+                'transformer, such as DETRISDINOv2'
+            )
         token = self.txt_proj(sentence)
         projections = (self.f3_proj, self.f4_proj, self.f5_proj)
         gates = (self.fusion3, self.fusion4, self.fusion5)

@@ -67,6 +67,7 @@ class ReLAHead(BaseDecodeHead):
     """
 
     reads_text = True
+    reads_fused = True
 
     def __init__(
         self,

@@ -64,13 +64,16 @@ class SelfAttention(Attention):
 class FewFromMany(Attention):
     """A few queries read many keys; keys and values are never projected."""
 
-    def forward(self, few: Tensor, many: Tensor, values: Tensor) -> Tensor:
+    def forward(
+        self, few: Tensor, many: Tensor, values: Tensor, bias: Tensor | None = None
+    ) -> Tensor:
         """Attend.
 
         Args:
             few: (B, n, C).
             many: (B, T, C), what the keys are made from.
             values: (B, T, C).
+            bias: (B, T), added to the scores of every key.
 
         Returns:
             (B, n, C).
@@ -81,6 +84,8 @@ class FewFromMany(Attention):
         queries = torch.einsum('bhnd,hdc->bhnc', q, self.head_rows(self.k_proj))
         shift = (q * self.k_proj.bias.view(self.heads, 1, -1)).sum(-1, keepdim=True) * self.scale
         scores = queries.flatten(1, 2) @ many.transpose(1, 2) * self.scale + shift.flatten(1, 2)
+        if bias is not None:
+            scores = scores + bias[:, None]
         read = scores.softmax(-1).to(values.dtype) @ values  # (B, H n, C)
         read = read.unflatten(1, (self.heads, -1))
         out = torch.einsum('bhnc,hdc->bnhd', read, self.head_rows(self.v_proj)).flatten(2)

@@ -329,21 +329,48 @@ class TextImageSegmentor(BaseSegmentor):
         padded = tuple(inputs.shape[-2:])
         for sample in data_samples:
             sample.set_metainfo({'pad_shape': padded})
-        for sample, logits in zip(data_samples, self.encode_decode(inputs, data_samples)):
+        for sample, logits in zip(data_samples, self._logits(inputs, data_samples)):
             logits, meta = logits.float(), sample.metainfo
             height, width = meta.get('img_shape', padded)[:2]
             if 'letterbox' in meta:
                 sample.set_data(dict(letterbox_logits=PixelData(data=logits)))
                 logits = unbox_logits(logits[None], meta['letterbox'], meta['ori_shape'])[0]
             else:
-                if logits.shape[-2:] != padded:
-                    logits = resize(logits[None], padded, mode='bilinear')[0]
+                own = meta.get('alone_shape', padded)
+                if logits.shape[-2:] != own:
+                    logits = resize(logits[None], own, mode='bilinear')[0]
                 logits = logits[:, :height, :width]
             mask = self.binarise(logits, meta.get('ori_shape', (height, width)))
             sample.set_data(
                 dict(seg_logits=PixelData(data=logits), pred_sem_seg=PixelData(data=mask))
             )
         return data_samples
+
+    def _logits(self, inputs: Tensor, data_samples: list[SegDataSample]) -> list[Tensor]:
+        """Logits (1 or 2, H', W') per expression, as if its image were alone in the batch.
+
+        What pads an image to the size of another reaches everything that looks further than a
+        pixel: convolutions, attention, position codes. So images of one size go together, cut
+        to the size they have alone.
+        """
+        batch = tuple(inputs.shape[-2:])
+        sizes = [tuple(sample.metainfo.get('alone_shape', batch)) for sample in data_samples]
+        if set(sizes) <= {batch}:
+            return list(self.encode_decode(inputs, data_samples))
+        found: dict[int, Tensor] = {}
+        for size in dict.fromkeys(sizes):
+            rows = [row for row, other in enumerate(sizes) if other == size]
+            group = [data_samples[row] for row in rows]
+            own = image_index(group)
+            images = list(dict.fromkeys(own))
+            for sample, image in zip(group, own):
+                sample.set_metainfo({'image_index': images.index(image), 'pad_shape': size})
+            found.update(
+                zip(rows, self.encode_decode(inputs[images, :, : size[0], : size[1]], group))
+            )
+            for sample, image in zip(group, own):
+                sample.set_metainfo({'image_index': image, 'pad_shape': batch})
+        return [found[row] for row in range(len(data_samples))]
 
     def binarise(self, logits: Tensor, size: Sequence[int]) -> Tensor:
         """Logits (1 or 2, h, w) -> mask (1, H, W) uint8 {0, 1} at ``size``."""

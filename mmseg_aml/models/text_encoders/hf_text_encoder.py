@@ -15,6 +15,7 @@ from ...registry import MODELS
 from ...structures import TextFeatures, TextTokens
 from ..adapters import add_adapter, load_base
 from ..hugging_face import checkpoint_activations, fetch
+from ..weights import locate
 from .pooling import pooling_of
 from .words import word_starts
 
@@ -35,7 +36,8 @@ class HFTextEncoder(BaseModule):
     checkpoint needs none. The pooler is left out: it would never get a gradient.
 
     Args:
-        name: Hub name (``'bert-base-uncased'``) or local folder with the weights.
+        name: Hub name (``'bert-base-uncased'``) or local folder with the weights; some come with
+            a package (:mod:`mmseg_aml.models.weights`).
         max_length: Text positions L, special tokens included (20 in LAVT and CARIS).
         config: Settings of ``transformers`` for an untrained network, with ``model_type``,
             e.g. ``dict(model_type='bert', hidden_size=64, ...)``. ``vocab_size`` is taken
@@ -68,6 +70,7 @@ class HFTextEncoder(BaseModule):
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        name = name and locate(name)
         if name is None and (config is None or tokenizer is None):
             raise ValueError('HFTextEncoder needs a name, or a config and a tokenizer')
         if truncation not in ('special', 'cut'):

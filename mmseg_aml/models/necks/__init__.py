@@ -1,0 +1,1 @@
+from .pixel_encoder import PixelEncoder  # noqa: F401
