@@ -7,4 +7,4 @@ model = dict(
         type='mmseg_aml.AMLLossWrapper', estimator=dict(type='mmseg_aml.PMME', temperature=0.02)
     )
 )
-custom_hooks = [dict(type='mmseg_aml.PMMEHook', interval=50)]
+default_hooks = dict(aml=dict(type='mmseg_aml.PMMEHook', interval=50))
