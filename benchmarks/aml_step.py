@@ -95,7 +95,9 @@ def step(model: Any, images: Tensor, samples: list[Any]) -> None:
     model.parse_losses(model.loss(images, samples))[0].backward()
 
 
-def counts(model: Any, names: list[str], batch: int, size: int) -> dict[str, dict[str, float]]:
+def counts(
+    model: Any, names: list[str], batch: int, size: int, expressions: int = 1
+) -> dict[str, dict[str, float]]:
     """``gflops``, ``gflops_ours`` and ``memory_mib`` of every variant."""
     published = isinstance(model.decode_head, CARISHead)
     found: dict[str, dict[str, float]] = {}
@@ -104,10 +106,12 @@ def counts(model: Any, names: list[str], batch: int, size: int) -> dict[str, dic
         if SAME_WORK.get(name) in found:
             found[name] = found[SAME_WORK[name]]
             continue
-        ours, memory = count(model, VARIANTS[name], batch, size, contextlib.nullcontext)
+        ours, memory = count(
+            model, VARIANTS[name], batch, size, contextlib.nullcontext, expressions
+        )
         gflops = ours
         if published:
-            gflops = count(model, VARIANTS[name], batch, size, published_arithmetic)[0]
+            gflops = count(model, VARIANTS[name], batch, size, published_arithmetic, expressions)[0]
         found[name] = dict(gflops=gflops, gflops_ours=ours, memory_mib=memory)
     return found
 
@@ -118,10 +122,12 @@ def counts(model: Any, names: list[str], batch: int, size: int) -> dict[str, dic
 class Timer:
     """Seconds and, on a GPU, peak memory of real steps of one model."""
 
-    def __init__(self, model: Any, batch: int, size: int, device: str) -> None:
+    def __init__(
+        self, model: Any, batch: int, size: int, device: str, expressions: int = 1
+    ) -> None:
         self.model, self.device = model.to(device), device
         self.images = torch.randn(batch, 3, size, size, device=device)
-        self.samples = [sample.to(device) for sample in samples_for(batch, 1, size)]
+        self.samples = [sample.to(device) for sample in samples_for(batch, expressions, size)]
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
 
     def measure(self, wrapper: nn.Module | None) -> dict[str, float]:
@@ -198,7 +204,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--variants', nargs='+', choices=list(VARIANTS), default=list(VARIANTS), help='default: all'
     )
     parser.add_argument('--image-size', type=int, help="side in pixels; default: the config's")
-    parser.add_argument('--batch', type=int, default=2, help='images, one expression each')
+    parser.add_argument('--batch', type=int, default=2, help='images')
+    parser.add_argument('--expressions', type=int, default=1, help='per image')
     parser.add_argument('--repeats', type=int, default=3, help='rounds after the warm-up')
     parser.add_argument('--device', default='cpu', choices=['cpu', 'cuda'])
     return parser.parse_args(argv)
@@ -214,9 +221,11 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         print(f'release: not for images of side {size}, only for multiples of 32')
     torch.manual_seed(0)
     model = build(args.config)
-    numbers = counts(model, names, args.batch, size)
+    numbers = counts(model, names, args.batch, size, args.expressions)
     if not args.flops:
-        timed = times(Timer(model, args.batch, size, args.device), names, args.repeats)
+        timed = times(
+            Timer(model, args.batch, size, args.device, args.expressions), names, args.repeats
+        )
         numbers = {name: {**numbers[name], **timed[name]} for name in names}
     report: dict[str, Any] = report_of(numbers)
     print(table(report))
@@ -225,6 +234,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         config=Path(args.config).name,
         image_size=size,
         batch=args.batch,
+        expressions=args.expressions,
         repeats=0 if args.flops else args.repeats,
         machine=machine,
         threads=torch.get_num_threads(),

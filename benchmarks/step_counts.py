@@ -25,6 +25,8 @@ from torch.utils.weak import WeakIdKeyDictionary
 from mmseg_aml.models.fusions.cross_attention import _axis_code
 from mmseg_aml.registry import MODELS
 from mmseg_aml.strategies.base import Masked, View
+from mmseg_aml.strategies.masking.blocks import apply_blocks
+from mmseg_aml.strategies.masking.masker import Record
 
 
 class Checkerboard(nn.Module):
@@ -76,6 +78,12 @@ class PeakMemory(TorchDispatchMode):
         self.live -= size
 
 
+def every_one_masked(view: View, record: Record) -> tuple[Tensor, list[int]]:
+    """As ``masked_images`` where all are masked; which are is a value, unknown here."""
+    images = view.inputs[[sample.metainfo['image_index'] for sample in view.samples]]
+    return apply_blocks(images, record.masked, record.block_size), list(range(len(images)))
+
+
 def faked(model: nn.Module, mode: FakeTensorMode) -> nn.Module:
     """A copy whose weights have shapes alone."""
     shapes = {id(t): mode.from_tensor(t.detach()) for t in tensors_of(model)}
@@ -97,10 +105,12 @@ def count(
     batch: int,
     size: int,
     arithmetic: Callable[[], Any],
+    expressions: int = 1,
 ) -> tuple[float, float]:
     """FLOPs (1e9) and peak MiB of one step of ``model`` with a ``loss_wrapper`` config.
 
-    ``arithmetic`` makes a context that the step runs in.
+    ``arithmetic`` makes a context that the step runs in. With several ``expressions`` per
+    image, something is masked for each of them.
     """
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     fake: Any = faked(model, mode)
@@ -118,8 +128,9 @@ def count(
     )
     written_out = sdpa_kernel(SDPBackend.MATH)  # the counter does not know the fused CPU kernel
     flops = FlopCounterMode(display=False)
-    with accuracy, arithmetic(), written_out, mode:
-        images, samples = torch.randn(batch, 3, size, size), samples_for(batch, 1, size)
+    several = patch('mmseg_aml.strategies.two_views.masked_images', every_one_masked)
+    with accuracy, several, arithmetic(), written_out, mode:
+        images, samples = torch.randn(batch, 3, size, size), samples_for(batch, expressions, size)
         masker = None if fake.loss_wrapper is None else fake.loss_wrapper.masker
         if masker is not None and masker.estimator is not None:
             # Its random matrices are made once, in the first step.

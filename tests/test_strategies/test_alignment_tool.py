@@ -7,9 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 
 from mmseg_aml.datasets.ref_shapes import export_ref_shapes
+from mmseg_aml.registry import MODELS
 from mmseg_aml.strategies.base import View
 from mmseg_aml.strategies.estimators.bounds import UniformNoise
 from mmseg_aml.strategies.masking.blocks import pool_blocks
@@ -159,6 +162,30 @@ def test_tool_writes_tables_and_pages(tool, shapes, tmp_path, capsys):
     pages = {name.replace(' + ', '_') + '.jpg' for name in names}
     assert {path.name for path in out.iterdir()} == pages
     assert '| AUC / masked by tokens |' in capsys.readouterr().out
+
+
+def test_tool_measures_what_a_training_learned(tool, shapes, tmp_path):
+    """Estimators that learn come from the training's checkpoint, never untrained."""
+    learned = dict(type='mmseg_aml.LearnedRelevance', in_channels=96, text_channels=96)
+    config = tmp_path / 'learned.py'
+    config.write_text(
+        f'_base_ = {shapes!r}\n'
+        f'model = dict(loss_wrapper=dict(estimator=dict(_delete_=True, **{learned!r})))\n'
+    )
+    cfg = Config.fromfile(config)
+    init_default_scope('mmseg')
+    state = MODELS.build(cfg.model).state_dict()
+    key = 'loss_wrapper.masker.estimator.offset'
+    maps = []
+    for offset in (-50.0, 50.0):  # nothing is relevant, and everything is
+        state[key] = torch.tensor(offset)
+        torch.save(dict(state_dict=state), tmp_path / 'trained.pth')
+        options = ['--estimator', 'config', '--num', '2', '--seeds', '1']
+        report = tool.main([str(config), str(tmp_path / 'trained.pth'), *options])
+        maps.append(report['config + paper']['all']['weak']['mean'])
+    assert maps == [1.0, 0.0]
+    with pytest.raises(ValueError, match='LearnedRelevance learns: give a checkpoint'):
+        tool.main([str(config), *options])
 
 
 def test_tool_names_the_missing_part(tool, shapes, root):

@@ -6,7 +6,8 @@
 Without WEIGHTS the network is as training starts it: random, or with the pretrained parts that
 the config names. Estimators: the paper's PMME at the documented temperature
 (pmme), as written (pmme-literal) and with one shared projection (pmme-shared), the release's
-untrained Linear (linear), uniform noise, and `config`: that of the config's own loss_wrapper.
+untrained Linear (linear), uniform noise, the ground truth itself (oracle), and `config`: that of
+the config's own loss_wrapper, with what it has learned if WEIGHTS is a training checkpoint.
 ESTIMATOR:FILTER names the filter too.
 
 The table gives mean ± spread over expressions of the shares of weak and of masked blocks and of
@@ -37,7 +38,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from mmseg_aml.datasets.transforms.images import read_rgb
-from mmseg_aml.engine.checkpoints import check_fits, read_checkpoint, weights_of
+from mmseg_aml.engine.checkpoints import (
+    check_fits,
+    read_checkpoint,
+    weights_of,
+    without_module,
+)
 from mmseg_aml.evaluation.tester import load_test_config
 from mmseg_aml.models.segmentors.text_image_segmentor import image_index
 from mmseg_aml.registry import DATASETS, MODELS
@@ -138,6 +144,27 @@ def network(config: Config, weights: str | None, device: str) -> Any:
     return model.to(device).eval()
 
 
+def load_learned(settings: list[Setting], weights: str | None) -> None:
+    """Gives estimators that learn what they had learned in the training of ``weights``.
+
+    Raises:
+        ValueError: There is no such training, or it had no such estimator.
+    """
+    saved = without_module(read_checkpoint(weights)['state_dict']) if weights else {}
+    start = 'loss_wrapper.masker.estimator.'
+    state = {key.removeprefix(start): v for key, v in saved.items() if key.startswith(start)}
+    for masker in (masker for one in settings for masker in one.maskers):
+        estimator: Any = masker.estimator
+        if not estimator.state_dict():
+            continue
+        if state.keys() != estimator.state_dict().keys():
+            raise ValueError(
+                f'{type(estimator).__name__} learns: give a checkpoint of a training with it, '
+                f'not {weights or "none"} (published weights leave it out)'
+            )
+        estimator.load_state_dict(state)
+
+
 def batches(config: Config, num: int, size: int | None) -> Iterator[Any]:
     """Raw batches of ``num`` images, spread evenly over the split; with a progress bar."""
     loader = config.test_dataloader
@@ -216,6 +243,9 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     init_default_scope(config.get('default_scope', 'mmseg'))
     settings = settings_of(args, config)
     model = network(config, args.weights, args.device)
+    load_learned(settings, args.weights)
+    for masker in (masker for one in settings for masker in one.maskers):
+        masker.to(args.device)
     pages = Pages(args.out_dir, args.pictures)
     found: list[Sample] = []
     for seed, data in enumerate(batches(config, args.num, args.image_size)):
