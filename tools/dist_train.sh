@@ -3,7 +3,7 @@
 #   tools/dist_train.sh CONFIG PROCESSES [options of train.py]
 # Several nodes: run it on each with NNODES, NODE_RANK (0 ...), MASTER_ADDR and PORT set.
 # Told to stop, torchrun waits TORCH_ELASTIC_SHUTDOWN_TIMEOUT seconds (300) for its processes to
-# save; PyTorch before 2.11 or so does not know the variable and waits 30.
+# save; where `torchrun --help` does not show --shutdown-timeout it waits 30, whatever is set.
 set -euo pipefail
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-300}
 if [ $# -lt 2 ]; then
