@@ -117,9 +117,10 @@ class TextImageDataPreprocessor(BaseDataPreprocessor):
 
 
 def _check_size(truth: PixelData, image: Tensor, sample: SegDataSample) -> None:
-    if truth.shape != image.shape[-2:]:
+    size = tuple(truth.shape or ())
+    if size != tuple(image.shape[-2:]):
         raise ValueError(
-            f'ground truth of {sample.metainfo.get("img_path")} is {tuple(truth.shape)}, what the '
+            f'ground truth of {sample.metainfo.get("img_path")} is {size}, what the '
             f'network sees of it {tuple(image.shape[-2:])}: in a training pipeline LoadRefMasks '
             'comes before what changes the size'
         )

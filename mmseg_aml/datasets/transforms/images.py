@@ -114,13 +114,13 @@ def _in_srgb(image: Image.Image) -> Image.Image:
             image, ImageCms.createProfile('LAB'), ImageCms.createProfile('sRGB'), outputMode='RGB'
         )
     profile = image.info.get('icc_profile')
-    plain = image if image.mode in ('RGB', 'CMYK') else image.convert('RGB')
+    plain: Any = image if image.mode in ('RGB', 'CMYK') else image.convert('RGB')
     if profile and image.mode not in ('1', 'L'):
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             if 'sRGB' not in ImageCms.getProfileDescription(source):
                 target = ImageCms.createProfile('sRGB')
-                plain = ImageCms.profileToProfile(plain, source, target, outputMode='RGB')  # type: ignore[assignment]
+                plain = ImageCms.profileToProfile(plain, source, target, outputMode='RGB')
         except (ImageCms.PyCMSError, OSError):
             pass  # a damaged or misplaced profile, which browsers leave out too
     return plain if plain.mode == 'RGB' else plain.convert('RGB')

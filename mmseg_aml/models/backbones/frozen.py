@@ -71,8 +71,9 @@ class FrozenBackbone(BaseModule):
         if missing:
             computed = [level.half().cpu() for level in self.model(x[missing])]
             for row, i in enumerate(missing):
-                stored[i] = [level[row] for level in computed]
-                _write(paths[i], stored[i])
+                levels = [level[row] for level in computed]
+                _write(paths[i], levels)
+                stored[i] = levels
         return tuple(torch.stack(row).to(x.device, x.dtype) for row in zip(*stored))
 
     def keys(self, x: Tensor) -> list[str]:

@@ -119,11 +119,13 @@ class WordQueryHead(BaseDecodeHead):
         sizes = [level.shape[-2:] for level in coarse]
         levels = [level.flatten(2).transpose(1, 2) for level in coarse]
         cells = fine.flatten(2)  # (E, C, N_0)
-        places: Tensor | float = 0.0
+        places = fine.new_zeros(())
         found: list[Tensor] = []
         for i, layer in enumerate(self.layers):
             known = self.foreground(found[-1], sizes) if found else None
-            if i == 1:  # the words have met the image: now its regions compare
+            if (
+                i == 1 and known is not None
+            ):  # the words have met the image: now its regions compare
                 levels[-1] = self.compare(levels[-1], known, sizes[-1], words, mask)
                 places = self.region_logit(levels[-1]).transpose(1, 2).unflatten(2, sizes[-1])
                 places = F.interpolate(places, fine.shape[-2:], mode='bilinear')
