@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from mmseg_aml.apis import RISInferencer
 from mmseg_aml.datasets.refer import ReferIndex, decode_masks
 from mmseg_aml.datasets.refer_files import read_json, read_refs
 from mmseg_aml.evaluation.protocols import get_protocols
@@ -209,14 +210,12 @@ def scores_of(counts: Counts) -> dict[str, dict[str, float]]:
     return found
 
 
-def reader(config: Path, checkpoint: Path, options: dict[str, Any], images: Path) -> Predict:
+def reader(segment: RISInferencer, images: Path) -> Predict:
     """A trained network, asked by its own sentences, by others', and by one for all."""
     from mmengine.dataset import pseudo_collate
 
-    from mmseg_aml.apis import RISInferencer
     from mmseg_aml.apis.inferencer import read_image
 
-    segment = RISInferencer(str(config), checkpoint, cfg_options=options)
     model: Any = segment.model
 
     def predict(one: Asked, other: Asked) -> dict[str, list[np.ndarray]]:
@@ -285,11 +284,16 @@ def run_cell(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
             *epochs, f'randomness.seed={seed}', log=folder / 'output.txt',
         )  # fmt: skip
     overrides = dict(option.split('=', 1) for option in options if option.startswith('model.'))
-    predict = reader(config, checkpoint, overrides, args.data / 'images')
+    return test(RISInferencer(str(config), checkpoint, cfg_options=overrides), args.data)
+
+
+def test(segment: RISInferencer, data: Path) -> dict[str, Any]:
+    """Scores of one network: variant -> test -> kind -> metric."""
+    predict = reader(segment, data / 'images')
     found: dict[str, Any] = defaultdict(dict)
-    for test, (dataset, split) in TESTS.items():
-        for variant, counts in counts_of(args.data / dataset, split, predict).items():
-            found[variant][test] = scores_of(counts)
+    for name, (dataset, split) in TESTS.items():
+        for variant, counts in counts_of(data / dataset, split, predict).items():
+            found[variant][name] = scores_of(counts)
     return found
 
 
@@ -350,13 +354,20 @@ def main(arguments: list[str] | None = None) -> None:
     table.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     table.add_argument('--epochs', type=int, default=12)
     table.add_argument('--json', type=Path)
+    score = commands.add_parser('score', help='test a published model')
+    score.add_argument('folder', type=Path)
+    score.add_argument('--data', type=Path, default=ROOT / 'data/photos')
     args = parser.parse_args(arguments)
-    args.out = args.out.resolve()
+    if args.command != 'score':
+        args.out = args.out.resolve()
     if args.command == 'data':
         make_data(args)
-    else:
+    elif args.command == 'table':
         args.data = args.data.resolve()
         make_table(args)
+    else:
+        found = test(RISInferencer.from_pretrained(args.folder), args.data.resolve())
+        print(markdown({args.folder.name + VARIANTS[v]: {'0': found[v]} for v in found}))
 
 
 if __name__ == '__main__':

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..engine.checkpoints import CheckpointError
 from ..models.adapters import has_adapter, merge_adapters
+from ..models.backbones.frozen import FrozenBackbone
 from ..models.backbones.hf_backbone import HFBackbone
 from ..models.text_encoders.hf_text_encoder import HFTextEncoder, load_tokenizer
 from ..models.text_encoders.pooling import write_record
@@ -240,7 +241,9 @@ def _name_nothing(backbone: dict[str, Any], built: nn.Module) -> None:
         backbone['config'] = _settings_of(built.model)
         backbone['out_indices'] = built.out_indices
         backbone.pop('name', None)
-    for key in ('pretrained', 'checkpoint_path'):
+    if isinstance(built, FrozenBackbone):
+        _name_nothing(backbone['backbone'], built.model)
+    for key in ('pretrained', 'checkpoint_path', 'cache'):
         backbone.pop(key, None)
 
 

@@ -118,6 +118,17 @@ def test_frozen_passes_on_the_colours_of_its_weights(frozen):
     assert frozen.normalization is None
 
 
+def test_published_settings_name_nothing_of_this_machine(frozen, tmp_path):
+    from mmseg_aml.apis.hub import _name_nothing
+
+    inner = dict(type='mmseg_aml.EfficientNetLite0', pretrained='efficientnet-lite0')
+    settings = dict(type='mmseg_aml.FrozenBackbone', backbone=inner, cache=str(tmp_path))
+    _name_nothing(settings, MODELS.build(settings))
+    assert settings == dict(
+        type='mmseg_aml.FrozenBackbone', backbone=dict(type='mmseg_aml.EfficientNetLite0')
+    )
+
+
 def test_frozen_has_no_gradient_and_no_training_mode(frozen):
     assert not frozen.model.training and not any(p.requires_grad for p in frozen.parameters())
     with pytest.raises(ValueError, match='does not read text'):
