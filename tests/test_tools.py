@@ -57,7 +57,8 @@ def test_train_resume_test(root, config_file, tmp_path):
     train.main([str(config_file), *options])
     folder = tmp_path / 'work_dirs' / 'toy_config'  # the default, by the config's name
     assert (folder / 'epoch_1.pth').is_file()
-    train.main([str(config_file), '--resume'])
+    longer = 'default_hooks.param_scheduler.config_wins=True'
+    train.main([str(config_file), '--resume', '--cfg-options', longer])
     train.main([str(config_file), '--work-dir', str(tmp_path / 'whole')])
     resumed, whole = (
         torch.load(path / 'epoch_3.pth', weights_only=True)['state_dict']

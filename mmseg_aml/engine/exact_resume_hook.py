@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
-from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader, Sampler
 
 from mmseg_aml.engine.randomness import seed_everything
@@ -83,6 +83,16 @@ class ExactResumeHook(Hook):
 
     priority = 'VERY_HIGH'
 
+    def __init__(self) -> None:
+        # Whether there is a train loop does not tell: EarlyStoppingHook builds it in every mode.
+        self._trains = False
+
+    def before_train(self, runner: Runner) -> None:
+        self._trains = True
+
+    def after_train(self, runner: Runner) -> None:
+        self._trains = False
+
     def before_train_epoch(self, runner: Runner) -> None:
         """Seed; when resumed, continue behind the last batch."""
         self._seed(runner, runner.iter)
@@ -102,12 +112,12 @@ class ExactResumeHook(Hook):
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Seed, so that a validation that a resumed run makes up for is the one it missed."""
-        if isinstance(runner._train_loop, BaseLoop):
+        if self._trains:
             self._seed(runner, runner.iter)
 
     def after_val(self, runner: Runner) -> None:
         """Forget what validation drew."""
-        if isinstance(runner._train_loop, BaseLoop):
+        if self._trains:
             self._seed(runner, runner.iter)
 
     def _seed(self, runner: Runner, iteration: int, stream: int = _DATA) -> None:

@@ -16,6 +16,7 @@ FILES = {
     'refcocog': ['refs(umd).p', 'refs(google).p'],
     'template': ['refs(unc).p'],
     'refshapes': ['refs(unc).p'],
+    'photos': ['refs(unc).p'],
 }
 NO_TARGET = dict(ref_id=90, ann_id=[-1], image_id=3, split='val')
 
@@ -47,7 +48,7 @@ def layout(refer, monkeypatch):
         assert find_refer_files(refer.root, dataset).has_no_target_refs
     for image in refer.images.glob('*.jpg'):
         shutil.copy(image, refer.root / 'images')
-    for variable in ('REFER_ROOT', 'MINIREFCOCO', 'REF_SHAPES_ROOT'):
+    for variable in ('REFER_ROOT', 'MINIREFCOCO', 'REF_SHAPES_ROOT', 'PHOTOS_ROOT'):
         monkeypatch.setenv(variable, str(refer.root))
     return refer.root
 

@@ -214,7 +214,10 @@ def resized(refer):
             copied,
             '1 photographs have the same bytes, .*000000000001.jpg of train is .*3.jpg of val',
         ),
-        (lambda f: damaged_image(f, 'COCO_train2014_000000000001.jpg', b''), 'is of no form'),
+        (
+            lambda f: damaged_image(f, 'COCO_train2014_000000000001.jpg', b''),
+            'no form that is read',
+        ),
     ],
 )
 def test_check_reads_every_image(refer, damage, message):
