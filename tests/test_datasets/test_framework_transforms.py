@@ -48,6 +48,7 @@ COLOURS = [
     dict(type='RandomGrayscale', prob=1.0, keep_channels=True),
     dict(type='RGB2Gray', out_channels=3),
 ]
+ONEDL = {'LoadImageFromNpyFile'}  # what its forks register beside the others
 SIZES = [(96, 128), (7, 301), (301, 7), (1, 1)]
 
 
@@ -58,18 +59,18 @@ def scope():
 
 
 def registered():
-    """Name -> class, of all transforms that mmcv 2.1 and mmseg 1.2.2 register."""
+    """Name -> class, of all transforms that mmcv and mmseg register."""
     known = {**MMCV.module_dict, **MMSEG.module_dict}
     return {n: c for n, c in known.items() if c.__module__.split('.')[0] in ('mmcv', 'mmseg')}
 
 
 def test_every_registered_transform_is_in_one_table():
     names = set(registered())
-    assert names == set(KINDS) | set(REFUSED) and not set(KINDS) & set(REFUSED)
+    assert names | ONEDL == set(KINDS) | set(REFUSED) and not set(KINDS) & set(REFUSED)
     assert {step['type'] for step in MOVING + COLOURS} == set(KINDS)
 
 
-@pytest.mark.parametrize('name', sorted(REFUSED))
+@pytest.mark.parametrize('name', sorted(set(REFUSED) & set(registered())))
 def test_refused_when_the_pipeline_is_built(name):
     with pytest.raises(ValueError, match=f'{name} cannot be part of a RIS pipeline: .{{10}}'):
         build_pipeline([dict(type=registered()[name])])

@@ -51,6 +51,7 @@ KINDS = {
 REFUSED = {
     'LoadImageFromFile': _READS,
     'LoadImageFromNDArray': _READS,
+    'LoadImageFromNpyFile': _READS,  # OneDL's alone
     'LoadAnnotations': _READS,
     'InferencerLoader': _READS,
     'LoadSingleRSImageFromFile': _READS,
