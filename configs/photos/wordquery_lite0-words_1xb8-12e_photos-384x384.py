@@ -2,4 +2,7 @@
 # tools/model_converters/cut_text_tower.py and learns along; small enough to ship.
 _base_ = './wordquery_lite0-minilm_1xb8-12e_photos-384x384.py'
 
-model = dict(text_encoder=dict(name='{{$TEXT_TOWER:work_dirs/text_tower}}', frozen=False))
+import os
+
+name = os.environ.get('TEXT_TOWER', 'work_dirs/text_tower')
+model = dict(text_encoder=dict(name=name, frozen=False))

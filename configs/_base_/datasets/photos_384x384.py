@@ -2,8 +2,12 @@
 # docs/photos.md was measured on is made by `benchmarks/photos.py data`. Set PHOTOS_ROOT to its
 # folder. The views of a photograph are finite (3 windows, mirrored or not), so that a frozen
 # tower computes each of them once.
+_base_ = []  # first, or MMEngine takes a file with imports for another kind of config
+
+import os
+
 dataset_type = 'mmseg_aml.RefCOCODataset'
-data_root = '{{$PHOTOS_ROOT:data/photos}}'
+data_root = os.environ.get('PHOTOS_ROOT', 'data/photos')
 size = (384, 384)  # height, width
 
 train_pipeline = [
