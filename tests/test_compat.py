@@ -255,3 +255,21 @@ mmseg_aml.compat.mmpretrain.allow_mmpretrain_with_transformers5()
 print(dependency.WITH_MULTIMODAL)
 """
     assert python(fake_mmpretrain, code) == 'False'
+
+
+def test_nothing_harmless_is_told_and_everything_else_is(root):
+    code = """if True:
+        import warnings
+        import mmseg_aml
+        from mmengine.config import Config
+        from mmengine.registry import init_default_scope
+        from mmseg_aml.registry import MODELS
+        init_default_scope('mmseg')
+        path = 'configs/mmseg_heads/segformer_r18-mini_1xb8-8e_ref-shapes-64x64.py'
+        MODELS.build(Config.fromfile(path).model)
+        warnings.warn('of the user')
+    """
+    told = subprocess.run(
+        [sys.executable, '-c', code], cwd=root, capture_output=True, text=True, check=True
+    ).stderr
+    assert 'of the user' in told and told.count('Warning') == 1, told

@@ -5,6 +5,7 @@ each thing that is mended.
 """
 
 from .checkpoints import allow_mmengine_checkpoints, never_read_pickles
+from .known_warnings import silence_known_warnings
 from .mmcv_lite import allow_mmcv_lite, has_compiled_ops
 from .mmpretrain import allow_mmpretrain_with_transformers5
 from .versions import check_versions
@@ -18,6 +19,7 @@ def install() -> None:
     Raises:
         ImportError: If a package is missing or outside the supported versions.
     """
+    silence_known_warnings()
     check_versions()
     allow_mmcv_lite()
     allow_mmengine_checkpoints()
