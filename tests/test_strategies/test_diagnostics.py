@@ -99,3 +99,8 @@ def test_hook_needs_aml(build):
         PMMEHook().before_train(fake_runner(plain_maskris.loss_wrapper))
     with pytest.raises(TypeError, match='add the wrapper or drop the hook'):
         PMMEHook().before_train(fake_runner(None))
+
+
+def test_steering_by_the_hook_says_where_it_belongs():
+    with pytest.raises(TypeError, match='takes no warmup.*AMLLossWrapper takes warmup as a share'):
+        PMMEHook(interval=50, warmup=500)

@@ -29,12 +29,19 @@ class PMMEHook(Hook):
         draw_interval: Iterations between pictures of the batch's first sample. 0 draws none.
 
     Raises:
-        TypeError: The model's ``loss_wrapper`` estimates no alignment.
+        TypeError: The model's ``loss_wrapper`` estimates no alignment; an option of version
+            0.1 that steered AML, which says where it belongs now.
     """
 
     priority = 'NORMAL'
 
-    def __init__(self, *, interval: int = 50, draw_interval: int = 0) -> None:
+    def __init__(self, *, interval: int = 50, draw_interval: int = 0, **steering: Any) -> None:
+        if steering:
+            raise TypeError(
+                f'PMMEHook only watches: it takes no {", ".join(steering)}. In model.loss_wrapper, '
+                'AMLLossWrapper takes warmup as a share of the training, and its filter '
+                'threshold and ratio as numbers'
+            )
         self.interval = interval
         self.draw_interval = draw_interval
 
