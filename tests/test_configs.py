@@ -64,7 +64,7 @@ def shrink(model: dict) -> dict:
         backbone['drop_path_rate'] = 0.0
     if 'num_layers' in backbone:
         backbone['num_layers'] = [1] * 4
-    if backbone['type'] == 'mmseg_aml.HFBackbone':
+    if backbone['type'] == 'mmseg_aml.HFBackbone' and 'name' in backbone:
         backbone['config'] = TOWERS[backbone.pop('name')]
         backbone.pop('out_indices', None)
         backbone.get('adapter', {}).pop('save_base', None)  # needs weights to read
