@@ -22,10 +22,7 @@ CARD = 'a card'
 
 
 def logits(model, sentence='the red circle'):
-    data = model.pipeline(model._item(IMAGE, '', [sentence]))
-    with torch.no_grad():
-        batch = dict(inputs=[data['inputs']], data_samples=[data['data_samples']])
-        return model.model.test_step(batch)[0].seg_logits.data
+    return model(IMAGE, sentence).logits
 
 
 @pytest.fixture(scope='module')

@@ -81,7 +81,7 @@ class TextImageDataPreprocessor(BaseDataPreprocessor):
             self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
-        """Makes ``inputs`` (B, 3, H, W) float and a list of E data samples.
+        """Makes ``inputs`` (B, 3, H, W), of the model's type, and a list of E data samples.
 
         Args:
             data: ``inputs``, B tensors (3, h, w) RGB 0..255, and ``data_samples``, B
@@ -89,7 +89,9 @@ class TextImageDataPreprocessor(BaseDataPreprocessor):
             training: Whether to pad the ground truth with the images.
         """
         raw: Any = self.cast_data(data['inputs'])
-        images = [(image.float() - self.mean) / self.std for image in raw]
+        mean, std = self.mean.float(), self.std.float()
+        kind = self.mean.dtype  # float32, or what model.half() or .bfloat16() made of the model
+        images = [((image.float() - mean) / std).to(kind) for image in raw]
         shape = self._padded_shape(images)
         flat = flatten_expressions(data['data_samples'])
         samples: list[Any] = [sample.to(self.device) for sample in flat]

@@ -31,6 +31,8 @@ def alpha(mode):
     return image.convert(mode)
 
 
+YCBCR = Image.new('RGB', (6, 4), RED).convert('YCbCr')
+YCBCR.info['compression'] = 'tiff_lzw'  # Pillow 12 does not read uncompressed ones
 FORMS = {
     'rgb.png': (Image.new('RGB', (6, 4), RED), RED),
     'rgb.jpg': (Image.new('RGB', (6, 4), RED), RED),
@@ -43,7 +45,7 @@ FORMS = {
     'float.tiff': (Image.fromarray(np.full((4, 6), 0.5, np.float32)), (128,) * 3),
     'cmyk.tiff': (Image.new('RGB', (6, 4), RED).convert('CMYK'), RED),
     'cmyk.jpg': (Image.new('RGB', (6, 4), RED).convert('CMYK'), RED),
-    'ycbcr.tiff': (Image.new('RGB', (6, 4), RED).convert('YCbCr'), RED),
+    'ycbcr.tiff': (YCBCR, RED),
     'lab.tiff': (Image.new('LAB', (6, 4), (128, 128, 128)), (119,) * 3),
     'palette.gif': (Image.new('RGB', (6, 4), RED).quantize(4), RED),
     'palette.png': (transparent_palette(), RED),

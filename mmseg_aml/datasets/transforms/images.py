@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, BinaryIO, Optional
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
@@ -37,24 +37,29 @@ def read_rgb(path: str | Path, annotated: Size = None) -> np.ndarray:
         ImageFormError: If its form is refused.
         OSError: If it is truncated or no image.
     """
+    return decode_rgb(path, str(path), annotated)
+
+
+def decode_rgb(file: str | Path | BinaryIO, name: str, annotated: Size = None) -> np.ndarray:
+    """:func:`read_rgb` of an open file, too; errors say "image ``name``"."""
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             return to_rgb(image, annotated)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f'image {path} is missing') from error
+        raise FileNotFoundError(f'image {name} is missing') from error
     except ImageFormError as error:
-        raise ImageFormError(f'image {path}: {error}') from error
+        raise ImageFormError(f'image {name}: {error}') from error
     except UnidentifiedImageError as error:
         raise OSError(
-            f'image {path} cannot be decoded: it is no form that is read. If a viewer shows it '
+            f'image {name} cannot be decoded: it is no form that is read. If a viewer shows it '
             '(HEIC, camera raw, SVG, floats in colour), save it there as JPEG or PNG; else replace '
             'the file by an intact copy'
         ) from error
     except Image.DecompressionBombError as error:
-        raise ImageFormError(f'image {path} is too large ({error}): shrink or crop it') from error
+        raise ImageFormError(f'image {name} is too large ({error}): shrink or crop it') from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise OSError(
-            f'image {path} cannot be decoded ({error}); replace the file by an intact copy'
+            f'image {name} cannot be decoded ({error}); replace the file by an intact copy'
         ) from error
 
 

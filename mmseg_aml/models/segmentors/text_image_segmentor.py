@@ -23,6 +23,12 @@ from ..layers.batch_statistics import update_statistics_once
 from ..no_target import GeneralisedHead, check_one_decides
 
 Levels = tuple[Tensor, ...]
+READY = "mmseg_aml.apis.RISInferencer(config, weights)(image, 'a sentence')"
+
+NOT_BY_IMAGE_ALONE = (
+    'mmseg.apis.init_model, inference_model and MMSegInferencer pass images without sentences: use '
+    f'{READY}, or drop `pretrained` from the config'
+)
 
 
 @runtime_checkable
@@ -90,7 +96,9 @@ class TextImageSegmentor(BaseSegmentor):
         test_cfg: dict[str, Any] | None = None,
         data_preprocessor: dict[str, Any] | None = None,
         init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
+        **unknown: Any,
     ) -> None:
+        _refuse(unknown)
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone = MODELS.build(backbone)
         self.text_encoder = MODELS.build(text_encoder)
@@ -115,6 +123,14 @@ class TextImageSegmentor(BaseSegmentor):
             raise ValueError(
                 f'{type(self.decode_head).__name__} has no maps to show: drop test_cfg.with_maps'
             )
+
+    @property
+    def cfg(self) -> None:
+        """Where MMSegmentation's own inference keeps a config: it passes no sentence on."""
+
+    @cfg.setter
+    def cfg(self, config: Any) -> None:
+        raise TypeError(NOT_BY_IMAGE_ALONE)
 
     def _check_text_is_read(self) -> None:
         if self.backbone_reads_text and self.neck is not None:
@@ -197,7 +213,7 @@ class TextImageSegmentor(BaseSegmentor):
         data_samples: Sequence[SegDataSample],
         tokens: TextTokens | None = None,
         text: TextFeatures | None = None,
-        index: list[int] | None = None,
+        index: list[int] | Tensor | None = None,
     ) -> TextImageFeatures:
         """``images``: of :meth:`_before_text`."""
         index = image_index(data_samples) if index is None else index
@@ -380,11 +396,28 @@ class TextImageSegmentor(BaseSegmentor):
         return logits.argmax(0, keepdim=True).to(torch.uint8)
 
     def _forward(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None) -> Tensor:
-        """Logits (E, 1 or 2, H, W) at the input size."""
-        features = self.encode(inputs, data_samples or [])
+        """Logits (E, 1 or 2, H, W) at the input size.
+
+        Raises:
+            TypeError: Images without the expressions about them.
+        """
+        if not data_samples:
+            raise TypeError(
+                'model(images) has no sentences: call model(images, data_samples), which a data '
+                f'preprocessor makes, or segment photographs with {READY}'
+            )
+        features = self.encode(inputs, data_samples)
         output = self.head_forward(features)
         logits = output if isinstance(output, Tensor) else output[0]
         return resize(logits, inputs.shape[-2:], mode='bilinear')
+
+
+def _refuse(unknown: dict[str, Any]) -> None:
+    """Arguments that the constructor does not know."""
+    if set(unknown) == {'pretrained'}:  # mmseg.apis.init_model adds it
+        raise TypeError(NOT_BY_IMAGE_ALONE)
+    if unknown:
+        raise TypeError(f'TextImageSegmentor has no arguments {sorted(unknown)}')
 
 
 def without_strategy(
@@ -420,8 +453,10 @@ def image_index(data_samples: Sequence[SegDataSample]) -> list[int]:
     return [sample.metainfo['image_index'] for sample in data_samples]
 
 
-def expand(images: Tensor, index: list[int]) -> Tensor:
+def expand(images: Tensor, index: list[int] | Tensor) -> Tensor:
     """Rows of ``images`` (B, ...) per expression (E, ...); no copy if they are the same."""
+    if isinstance(index, Tensor):  # as many as there are when an exported graph runs
+        return images[index]
     if index == list(range(len(images))):
         return images
     return images[torch.tensor(index, device=images.device)]
