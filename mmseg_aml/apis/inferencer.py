@@ -161,11 +161,23 @@ class RISInferencer:
         for start in range(0, len(requests), batch_size):
             batch = requests[start : start + batch_size]
             pictures = [read_image(request.image) for request in batch]
-            items = [_item(*pair) for pair in zip(pictures, batch)]
-            samples = iter(self.test_step([self.pipeline(item) for item in items]))
+            data = [
+                self.prepare(pixels, request.expressions, name_of(request.image))
+                for pixels, request in zip(pictures, batch)
+            ]
+            samples = iter(self.test_step(data))
             for pixels, request in zip(pictures, batch):
                 found = [RISPrediction(pixels, next(samples)) for _ in request.expressions]
                 yield found, request
+
+    def prepare(
+        self, pixels: np.ndarray, expressions: Sequence[str], name: str = ''
+    ) -> dict[str, Any]:
+        """What the test pipeline makes of RGB uint8 (H, W, 3) and sentences about it."""
+        height, width = pixels.shape[:2]
+        texts = [dict(expression=text, sent_id=i) for i, text in enumerate(expressions)]
+        item = dict(img=pixels, img_path=name, height=height, width=width, expressions=texts)
+        return self.pipeline(item)  # type: ignore[return-value]
 
     def test_step(self, data: list[dict[str, Any]]) -> list[Any]:
         """Data samples of a batch of what the pipeline gives, flat, one per expression."""
@@ -175,13 +187,6 @@ class RISInferencer:
             torch.autocast(self.device.type, kind or torch.bfloat16, enabled=kind is not None),
         ):
             return self.model.test_step(pseudo_collate(data))  # type: ignore[operator]
-
-
-def _item(pixels: np.ndarray, request: Request) -> dict[str, Any]:
-    height, width = pixels.shape[:2]
-    texts = [dict(expression=text, sent_id=i) for i, text in enumerate(request.expressions)]
-    path = name_of(request.image)
-    return dict(img=pixels, img_path=path, height=height, width=width, expressions=texts)
 
 
 def _usable(device: str | torch.device | None) -> torch.device:

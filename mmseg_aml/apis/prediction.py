@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ class RISPrediction:
     """
 
     def __init__(self, image: np.ndarray, sample: SegDataSample) -> None:
-        sample = sample.cpu()
+        sample = cast(SegDataSample, sample.cpu())
         self.image = image
         self.expression: str = sample.metainfo['expression']
         self.mask: np.ndarray = _data(sample, 'pred_sem_seg')[0].bool().numpy()
@@ -49,7 +50,7 @@ class RISPrediction:
         """(H, W) float32 in [0, 1] that a pixel belongs to what is meant.
 
         ``mask`` is where it exceeds the head's threshold (0.5 in every shipped config); another
-        threshold is ``prediction.probability > 0.3``. It is the network's own and not calibrated.
+        threshold is :meth:`at`. It is the network's own and not calibrated.
         """
         logits = F.interpolate(self.logits[None], self.mask.shape, mode='bilinear')
         return foreground_logit(logits)[0, 0].sigmoid().numpy()
@@ -58,6 +59,19 @@ class RISPrediction:
     def score(self) -> float:
         """How sure the network is of its mask: mean probability inside it, 0 if it is empty."""
         return float(self.probability[self.mask].mean()) if self.mask.any() else 0.0
+
+    def at(self, threshold: float) -> RISPrediction:
+        """The same prediction with the mask where :attr:`probability` exceeds ``threshold``."""
+        if not 0 <= threshold <= 1:
+            raise ValueError(f'threshold must lie in [0, 1], got {threshold}')
+        other = copy.copy(self)
+        for name in ('score', 'picture'):
+            other.__dict__.pop(name, None)
+        other.mask = self.probability > threshold
+        other._sample = cast(SegDataSample, self._sample.clone())
+        mask = PixelData(data=torch.from_numpy(other.mask.astype(np.uint8))[None])
+        other._sample.set_data(dict(pred_sem_seg=mask))
+        return other
 
     @property
     def overlay(self) -> np.ndarray:

@@ -104,9 +104,20 @@ def test_probability_score_and_mask_agree(segment, files):
     assert np.array_equal(found.probability > 0.5, found.mask)
     inside = found.probability[found.mask]
     assert found.score == pytest.approx(inside.mean() if inside.size else 0.0)
-    found.mask = np.zeros((48, 64), bool)
-    del found.__dict__['score']
-    assert found.score == 0.0
+    assert found.at(1).score == 0.0  # nothing inside
+
+
+def test_another_threshold_needs_no_pass(segment, files):
+    found = segment(files[0], SENTENCES[0])
+    threshold = float(np.median(found.probability))
+    other = found.at(threshold)
+    assert np.array_equal(other.mask, found.probability > threshold)
+    assert other.score == pytest.approx(found.probability[other.mask].mean())
+    assert other.probability is found.probability
+    assert np.array_equal(found.mask, found.probability > 0.5)
+    assert other.mask.any() and (other.picture != found.picture).any()
+    with pytest.raises(ValueError, match='threshold must lie'):
+        found.at(5)
 
 
 def test_nothing_is_drawn_that_nobody_asked_for(segment, files, monkeypatch):
