@@ -99,17 +99,18 @@ def test_options_of_test(root, config_file):
         load('--out', 'x.json')
     with pytest.raises(ValueError, match='no key "split"'):
         load('--split', 'testA')
-    with pytest.raises(ValueError, match='--show-dir needs default_hooks.visualization'):
-        load('--show-dir', 'x')
+    for wrong in (['--show-num', '3'], ['--show-dir', 'x', '--show-num', '3', '--show-worst', '2']):
+        with pytest.raises(SystemExit):
+            load(*wrong)
+    hook = load('--show-dir', 'x', '--show-worst', '2').default_hooks.visualization
+    assert hook == dict(type='mmseg_aml.ShowHook', folder='x', number=None, worst=2)
     config = load(
         *('--cfg-options', 'test_evaluator.type=mmseg_aml.RISMetric'),
-        *('test_dataloader.dataset.split=val', 'visualizer.type=mmseg_aml.RISVisualizer'),
-        *('default_hooks.visualization.type=mmseg_aml.RISVisualizationHook',),
-        *('--out', 'x.json', '--split', 'testA', '--show-dir', 'drawn'),
+        'test_dataloader.dataset.split=val',
+        *('--out', 'x.json', '--split', 'testA'),
     )
     assert config.test_evaluator.out_file == 'x.json'
     assert config.test_dataloader.dataset.split == 'testA'
-    assert config.visualizer.save_dir == 'drawn'
 
 
 def test_amp(root, config_file):

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Test under Slurm.
-#   tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [options of test.py]
+#   tools/slurm_test.sh PARTITION JOB_NAME CONFIG WEIGHTS [options of test.py]
 # Environment: as in slurm_train.sh.
 set -euo pipefail
 if [ $# -lt 4 ]; then
-    echo "usage: $0 PARTITION JOB_NAME CONFIG CHECKPOINT [test.py options]" >&2
+    echo "usage: $0 PARTITION JOB_NAME CONFIG WEIGHTS [test.py options]" >&2
     exit 2
 fi
-PARTITION=$1 JOB_NAME=$2 CONFIG=$3 CHECKPOINT=$4
+PARTITION=$1 JOB_NAME=$2 CONFIG=$3 WEIGHTS=$4
 shift 4
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 GPUS=${GPUS:-8}
@@ -20,4 +20,4 @@ fi
 read -r -a SRUN_ARGS <<<"${SRUN_ARGS:-}"
 exec srun --partition "$PARTITION" --job-name "$JOB_NAME" "${RESOURCES[@]}" \
     --kill-on-bad-exit=1 ${SRUN_ARGS[@]+"${SRUN_ARGS[@]}"} \
-    "${PYTHON:-python}" -u "$HERE/test.py" "$CONFIG" "$CHECKPOINT" --launcher slurm "$@"
+    "${PYTHON:-python}" -u "$HERE/test.py" "$CONFIG" "$WEIGHTS" --launcher slurm "$@"

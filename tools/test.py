@@ -1,9 +1,12 @@
-"""Test a checkpoint: ``python tools/test.py CONFIG CHECKPOINT [options]``."""
+"""Test a checkpoint: scores, and on demand masks and pictures.
+
+    python tools/test.py caris_swin-b_2xb8-50e_refcoco-448x448 caris.pth --split testA \\
+        --out masks.json --json scores.json --show-dir pictures --show-worst 50
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -11,29 +14,36 @@ from typing import Any
 import mmseg_aml  # noqa: F401  its version check and compat layer come first
 
 # isort: split
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
+from mmseg_aml.command_line import ToolParser, read_config, run, write_json
 from mmseg_aml.engine.checkpoints import load_for_test
 from mmseg_aml.engine.distributed import LAUNCHERS, prepare_launcher, timeout_of
+from mmseg_aml.evaluation.progress_hook import ProgressHook
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Test a checkpoint')
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file or address')
+    parser = ToolParser(__doc__)
+    parser.add_config()
+    parser.add_weights(help='checkpoint file or address')
     parser.add_argument('--work-dir', help='default: ./work_dirs/<config name>')
     parser.add_argument('--split', help="another split of the config's data set, such as testA")
-    parser.add_argument('--out', help='write the predicted masks to this JSON file, as COCO RLE')
-    parser.add_argument('--json', help='write the metrics to this JSON file')
-    parser.add_argument('--show-dir', help='draw predictions into this folder')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='override config keys: a.b=value ...'
+        '--out', metavar='FILE', help='write the predicted masks to this JSON file, as COCO RLE'
     )
+    parser.add_json('the scores')
+    parser.add_argument('--show-dir', metavar='DIR', help='draw every sentence into this folder')
+    parser.add_argument('--show-num', type=int, metavar='N', help='draw N, evenly spread, not all')
+    parser.add_argument('--show-worst', type=int, metavar='N', help='draw the N of least IoU')
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     args = parser.parse_args(arguments)
+    if args.show_dir is None and (args.show_num or args.show_worst) is not None:
+        parser.error('--show-num and --show-worst need --show-dir')
+    if args.show_num is not None and args.show_worst is not None:
+        parser.error('give one of --show-num and --show-worst')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
 
@@ -64,23 +74,15 @@ def write_predictions(config: Config, path: str) -> None:
     raise ValueError('--out needs mmseg_aml.RISMetric or mmseg_aml.GRESMetric as test_evaluator')
 
 
-def draw_predictions(config: Config, folder: str) -> None:
-    """Draw the expressions that the visualization hook chooses into ``folder``.
-
-    Raises:
-        ValueError: If the config has no visualization hook.
-    """
-    if config.get('default_hooks', {}).get('visualization') is None:
-        raise ValueError('--show-dir needs default_hooks.visualization in the config')
-    config.visualizer.save_dir = folder
-    config.visualizer.vis_backends = [dict(type='LocalVisBackend')]
+def draw_predictions(config: Config, folder: str, number: int | None, worst: int | None) -> None:
+    """Draw into ``folder``: all expressions, ``number`` of them, or the ``worst``."""
+    hook = dict(type='mmseg_aml.ShowHook', folder=folder, number=number, worst=worst)
+    config.setdefault('default_hooks', {})['visualization'] = hook
 
 
 def load_config(args: argparse.Namespace) -> Config:
     """The config file with the command line's options put over it."""
-    config = Config.fromfile(args.config)
-    if args.cfg_options is not None:
-        config.merge_from_dict(args.cfg_options)
+    config = read_config(args)
     config.launcher = args.launcher
     if args.work_dir is not None:
         config.work_dir = args.work_dir
@@ -91,7 +93,7 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.out is not None:
         write_predictions(config, args.out)
     if args.show_dir is not None:
-        draw_predictions(config, args.show_dir)
+        draw_predictions(config, args.show_dir, args.show_num, args.show_worst)
     # The file is loaded by the Runner's test, strictly.
     config.load_from = None
     config.resume = False
@@ -103,13 +105,13 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     config = load_config(args)
     prepare_launcher(args.launcher, timeout_of(config))
     runner = Runner.from_cfg(config)
-    load_for_test(runner, args.checkpoint)
+    load_for_test(runner, args.weights)
+    runner.register_hook(ProgressHook())
     metrics = runner.test()
-    if args.json is not None and is_main_process():
-        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.json).write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')
+    if is_main_process():
+        write_json(args.json, metrics)
     return metrics
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

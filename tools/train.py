@@ -1,4 +1,8 @@
-"""Train a model: ``python tools/train.py CONFIG [options]``; see docs/cluster.md for launchers."""
+"""Train a model; docs/cluster.md has several GPUs, nodes and time limits.
+
+    python tools/train.py aml_caris_swin-b_2xb8-50e_refcoco-448x448 --amp --resume \\
+        --cfg-options randomness.seed=1
+"""
 
 from __future__ import annotations
 
@@ -11,19 +15,20 @@ from typing import Any
 import mmseg_aml  # noqa: F401  its version check and compat layer come first
 
 # isort: split
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmseg_aml.command_line import ToolParser, read_config, run
 from mmseg_aml.engine.config_check import check_parallel, describe_unknown_keys
 from mmseg_aml.engine.distributed import LAUNCHERS, prepare_launcher, timeout_of
 from mmseg_aml.engine.randomness import allow_repeatable_kernels
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Train a model')
-    parser.add_argument('config', help='config file')
+    parser = ToolParser(__doc__)
+    parser.add_config()
     parser.add_argument('--work-dir', help='default: ./work_dirs/<config name>')
     parser.add_argument(
         '--resume',
@@ -32,9 +37,6 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         help='go on from this checkpoint, or from the newest good one of the work folder',
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision: fp16, on CPU bf16')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='override config keys: a.b=value ...'
-    )
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none')
     # torch.distributed.launch and mim pass one of the two spellings.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
@@ -66,9 +68,7 @@ def use_amp(config: Config) -> None:
 
 def load_config(args: argparse.Namespace) -> Config:
     """The config file with the command line's options put over it."""
-    config = Config.fromfile(args.config)
-    if args.cfg_options is not None:
-        config.merge_from_dict(args.cfg_options)
+    config = read_config(args)
     config.launcher = args.launcher
     if args.work_dir is not None:
         config.work_dir = args.work_dir
@@ -95,4 +95,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

@@ -1,6 +1,10 @@
 """Write ``configs/*/metafile.yaml`` and ``model-index.yml``, which ``mim`` reads.
 
-Run it after adding a config: ``python tools/write_metafiles.py``. Names follow
+Run it after adding a config:
+
+    python tools/write_metafiles.py
+
+Names follow
 ``{strategy}_{host}_{backbone}_{GPUs x batch}-{epochs}e_{dataset}-{height}x{width}[_published]``.
 """
 
@@ -11,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from mmseg_aml.command_line import ToolParser, run
 
 ROOT = Path(__file__).resolve().parents[1]
 PAPERS = {
@@ -90,7 +96,13 @@ def contents() -> dict[Path, str]:
     return {path: yaml.safe_dump(value, sort_keys=False) for path, value in files.items()}
 
 
-if __name__ == '__main__':
+def main(argv: list[str] | None = None) -> None:
+    """Write all files, and name them."""
+    ToolParser(__doc__).parse_args(argv)
     for path, text in contents().items():
         path.write_text(text, encoding='utf-8')
         print(path.relative_to(ROOT))
+
+
+if __name__ == '__main__':
+    run(main)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..progress import track
 from .refer import ReferError, ReferIndex, decode_masks
 from .refer_files import refs_in
 from .transforms.images import read_rgb
@@ -152,7 +153,7 @@ def _check_images(report: Report, index: ReferIndex, folder: Path, shared_by_des
         return hashlib.blake2b(path.read_bytes(), digest_size=16).digest(), wrong
 
     with ThreadPoolExecutor() as pool:  # decoders release the interpreter lock
-        found = list(pool.map(look, range(len(names))))
+        found = list(track(pool.map(look, range(len(names))), 'images', 'image', len(names)))
     faults = [fault for _, fault in found if fault]
     if faults:
         report.problems.append(f'{len(faults)} of {len(names)} images: {faults[0]}')
@@ -225,7 +226,7 @@ def _check_texts(report: Report, index: ReferIndex) -> None:
 def _check_masks(report: Report, index: ReferIndex) -> None:
     empty: list[Any] = []
     broken: list[Any] = []
-    for row, ref_id in enumerate(index.arrays['ref_id'].tolist()):
+    for row, ref_id in enumerate(track(index.arrays['ref_id'].tolist(), 'masks', 'ref')):
         size = index.arrays['image_size'][index.arrays['ref_image'][row]].tolist()
         parts = index.segmentations(row)
         try:

@@ -21,6 +21,7 @@ from typing import Any
 
 from PIL import Image
 
+from ..progress import track
 from .image_lists import photo_key
 from .refer_files import ReferError, read_json, read_refs
 
@@ -137,7 +138,7 @@ def add_mdetr(writer: ReferWriter, path: Path) -> None:
     try:
         for annotation in data['annotations']:
             annotations.setdefault(annotation['image_id'], []).append(annotation)
-        for item in data['images']:
+        for item in track(data['images'], path.name, 'image'):
             image = dict(
                 id=photo_key(item['file_name'], item.get('original_id')),
                 file_name=item['file_name'],
@@ -177,9 +178,10 @@ def add_parquet(writer: ReferWriter, path: Path, image_folder: Path | None) -> N
         (_add_answer_row, {'answer', 'segmentation', 'file_name', 'image'}),
     ):
         if needed <= columns:
-            for batch in file.iter_batches(batch_size=64):
-                for row in batch.to_pylist():
-                    add(writer, row, path, image_folder)
+            batches = file.iter_batches(batch_size=64)
+            rows = (row for batch in batches for row in batch.to_pylist())
+            for row in track(rows, path.name, 'row', file.metadata.num_rows):
+                add(writer, row, path, image_folder)
             return
     raise ReferError(f'{path}: no known form of parquet; its columns: {", ".join(sorted(columns))}')
 

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from ..progress import track
 from .mirrors import ReferWriter
 from .refer import decode_masks
 from .refer_files import ReferError, read_json
@@ -55,7 +56,7 @@ def add_coco_table(writer: ReferWriter, instances: Path, table: Path, splits: Sp
     for kind, known in (('images', images), ('annotations', annotations)):
         if len(known) < len(data[kind]):
             raise ReferError(f'{instances}: ids of {kind} are there twice; give each its own')
-    for row in read_table(table):
+    for row in track(read_table(table), table.name, 'row'):
         ann_id = row.number(ANNOTATION)
         if ann_id is None:
             ann_id = _only_annotation(row, images, by_name, in_image)
@@ -102,7 +103,7 @@ def add_mask_table(
     """
     known: dict[str, dict[str, Any]] = {}
     targets: dict[tuple[str, str, int | None], dict[str, Any]] = {}
-    for row in read_table(table):
+    for row in track(read_table(table), table.name, 'row'):
         name, mask, value = row.need(IMAGE), row.need(['mask']), row.number(['value'])
         if name not in known:
             known[name] = image_record(images, name, len(known) + 1, row.where)
@@ -180,7 +181,7 @@ def add_labelme(writer: ReferWriter, files: Sequence[Path], images: Path, splits
         ReferError: On a file of another form, or a shape that has no area.
     """
     ann_id = 0
-    for number, path in enumerate(sorted(files), 1):
+    for number, path in enumerate(track(sorted(files), 'LabelMe', 'file'), 1):
         data = read_json(path)
         objects: dict[Any, list[dict[str, Any]]] = {}
         try:

@@ -11,6 +11,7 @@ import torch
 from mmengine.fileio import load
 
 from ..datasets.refer import ReferIndex, decode_masks
+from ..progress import track
 from .base import ExpressionMetric, ImageEntry
 from .masks import coco_mask
 
@@ -65,7 +66,10 @@ def score_predictions(
     sentences = {row: [s.sent_id for s in index.ref(row).sentences] for row in rows.tolist()}
     _check_ids(predictions, {i for ids in sentences.values() for i in ids}, split)
     source = f'{index.files.refs.parent.name} {split}'
-    entries = [_entry(predictions, index, row, sentences[row], source, metric) for row in sentences]
+    entries = [
+        _entry(predictions, index, row, sent_ids, source, metric)
+        for row, sent_ids in track(sentences.items(), 'masks', 'ref', len(sentences))
+    ]
     return metric.compute_metrics(entries)
 
 

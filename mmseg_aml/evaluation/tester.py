@@ -8,23 +8,22 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.runner import Runner
 
+from ..command_line import ToolParser, read_config
 from ..engine.checkpoints import load_for_test
 from ..engine.distributed import LAUNCHERS, prepare_launcher, timeout_of
+from .progress_hook import ProgressHook
 from .protocols import get_protocols
 
 
-def add_test_arguments(parser: argparse.ArgumentParser) -> None:
+def add_test_arguments(parser: ToolParser) -> None:
     """CONFIG WEIGHTS --split --work-dir --cfg-options --launcher."""
-    parser.add_argument('config', help='config file')
-    parser.add_argument('weights', help='checkpoint file')
+    parser.add_config()
+    parser.add_weights()
     parser.add_argument('--split', help="another split of the config's test data set")
     parser.add_argument('--work-dir', help='for logs; default: ./work_dirs/<config name>')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='override config keys: a.b=value ...'
-    )
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
@@ -32,8 +31,7 @@ def add_test_arguments(parser: argparse.ArgumentParser) -> None:
 def load_test_config(args: argparse.Namespace) -> Config:
     """The config file with the command line's options put over it, for tables and no pictures."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    config = Config.fromfile(args.config)
-    config.merge_from_dict(args.cfg_options or {})
+    config = read_config(args)
     config.launcher = args.launcher
     default = config.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
     config.work_dir = args.work_dir or default
@@ -55,6 +53,7 @@ def build_tester(config: Config, weights: str) -> Runner:
     prepare_launcher(config.launcher, timeout_of(config))
     runner = Runner.from_cfg(config)
     load_for_test(runner, weights)
+    runner.register_hook(ProgressHook())
     return runner
 
 

@@ -26,6 +26,27 @@ def spread(samples: int, images: int) -> Counter[int]:
     return Counter(np.linspace(0, images - 1, samples).round().astype(int).tolist())
 
 
+def chosen_sentences(
+    samples: Sequence[SegDataSample], wanted: Counter[int], first: int
+) -> list[SegDataSample]:
+    """The samples to draw of a batch.
+
+    Args:
+        samples: The flat expressions of the batch.
+        wanted: How many of each image, by its place in the process' share.
+        first: Place of the batch's first image.
+    """
+    groups: dict[int, list[SegDataSample]] = {}
+    for sample in samples:
+        groups.setdefault(first + sample.get('image_index'), []).append(sample)
+    chosen = []
+    for position, group in groups.items():
+        # Not always an image's first sentence; and no sentence twice.
+        start, count = position % len(group), min(wanted[position], len(group))
+        chosen += (group[start:] + group[:start])[:count]
+    return chosen
+
+
 @HOOKS.register_module()
 class RISVisualizationHook(Hook):
     """Write one picture per chosen expression in val and test, to the visualizer's backends.
@@ -128,15 +149,7 @@ class RISVisualizationHook(Hook):
             found = [s for s in outputs if s.get('sent_id') in self._missing]
             self._missing -= {s.get('sent_id') for s in found}
             return found
-        groups: dict[int, list[SegDataSample]] = {}
-        for sample in outputs:
-            groups.setdefault(first + sample.get('image_index'), []).append(sample)
-        chosen = []
-        for position, group in groups.items():
-            # Not always an image's first sentence; and no sentence twice.
-            start, count = position % len(group), min(self._wanted[position], len(group))
-            chosen += (group[start:] + group[:start])[:count]
-        return chosen
+        return chosen_sentences(outputs, self._wanted, first)
 
     def _report_missing(self, mode: str) -> None:
         if self._missing:

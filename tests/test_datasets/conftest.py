@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmseg_aml import command_line
+
 
 def sentence(sent_id, text):
     return {'sent_id': sent_id, 'sent': text.lower(), 'raw': text, 'tokens': text.lower().split()}
@@ -114,11 +116,10 @@ def run_tool(root, monkeypatch, capsys):
 
     def run(path, *args):
         monkeypatch.setattr(sys, 'argv', [path, *map(str, args)])
-        try:
-            code = runpy.run_path(str(root / 'tools' / path))['main']()
-        except SystemExit as error:
-            code = error.code
+        main = runpy.run_path(str(root / 'tools' / path))['main']
+        with pytest.raises(SystemExit) as left:
+            command_line.run(main)
         captured = capsys.readouterr()
-        return code, captured.out + captured.err
+        return left.value.code, captured.out + captured.err
 
     return run

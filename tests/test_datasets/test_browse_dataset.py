@@ -8,7 +8,7 @@ CONFIG = 'configs/_base_/datasets/minirefcoco-template_448x448.py'
 
 def test_pictures(run_tool, root, mini, monkeypatch, tmp_path):
     monkeypatch.setenv('MINIREFCOCO', str(mini))
-    options = ['--num', 2, '--output-dir', tmp_path, '--seed', 3]
+    options = ['--num', 2, '--out-dir', tmp_path, '--seed', 3]
     path = 'analysis_tools/browse_dataset.py'
     run_tool(path, root / CONFIG, '--dataloader', 'test', '--split', 'testB', *options)
     code, output = run_tool(path, root / CONFIG, *options)

@@ -99,4 +99,4 @@ def test_the_tool_trains_on_a_data_set(tmp_path):
     assert done.returncode == 0, done.stderr
     assert 'tokens from' in done.stdout and (tmp_path / 'words' / 'tokenizer.json').is_file()
     missing = subprocess.run([*tool, 'refcoco', tmp_path / 'x'], capture_output=True, text=True)
-    assert missing.returncode == 1 and 'no tokenizer was trained' in missing.stderr
+    assert missing.returncode == 2 and "no data set 'refcoco'" in missing.stderr

@@ -16,7 +16,7 @@ from mmseg_aml.datasets.refer import ReferError, ReferIndex
 
 @pytest.fixture
 def tool(run_tool):
-    return functools.partial(run_tool, 'dataset_converters/prepare_refcoco.py')
+    return functools.partial(run_tool, 'dataset_converters/prepare_data.py')
 
 
 def problems(root, dataset='refcoco', by='unc', **options):
@@ -172,7 +172,7 @@ def test_parquet(refer, tool, tmp_path):
     ]
     parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / 'train-00000-of-00001.parquet')
     for name, file in (('hf1', 'train.parquet'), ('hf2', 'train-00000-of-00001.parquet')):
-        arguments = ['--to', root, '--dataset', name, '--image-dir', tmp_path / name]
+        arguments = ['--to', root, '--dataset', name, '--images', tmp_path / name]
         code, output = tool('convert', tmp_path / file, *arguments)
         assert code == 0, output
     options = dict(text='raw', sampling='sentence')

@@ -259,5 +259,5 @@ def test_command_line(root, tmp_path):
         text=True,
         env={'PYTHONPATH': str(root)},
     )
-    assert bad.returncode == 1 and 'not written' in bad.stderr
+    assert bad.returncode == 2 and 'file' in bad.stderr
     assert 'Traceback' not in bad.stderr

@@ -120,7 +120,7 @@ def test_written_masks_score_the_same(tool, files, tmp_path, generated, protocol
 
 
 def test_one_protocol_of_another_split_and_threshold(tool, files, generated):
-    options = ['--protocols', 'rela-480', '--split', 'testB']
+    options = ['--protocol', 'rela-480', '--split', 'testB']
     scores = tool('compare_protocols').main([*files, *options])
     assert scores['ris/expressions'] == sentences(generated, 'testB')
     assert 'ris/rela-480/mIoU' in scores and 'ris/original/mIoU' not in scores

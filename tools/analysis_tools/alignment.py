@@ -1,7 +1,7 @@
 """Does an alignment map see the target? AML's diagnostics over a data set.
 
-    python tools/analysis_tools/alignment.py CONFIG [WEIGHTS] [--estimator pmme linear:release]
-        [--num 64] [--out-dir DIR] [--json OUT.json]
+    python tools/analysis_tools/alignment.py aml_caris_swin-b_2xb8-50e_refcoco-448x448 caris.pth \\
+        --estimator pmme linear:release --num 64 --out-dir alignment --json alignment.json
 
 Without WEIGHTS the network is as training starts it: random, or with the pretrained parts that
 the config names. Estimators: the paper's PMME at the documented temperature
@@ -19,7 +19,6 @@ targets of the image's other expressions (does it see *which* object?), and the 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ import mmseg_aml  # noqa: F401  its version check and compat layer come first
 # isort: split
 import numpy as np
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
@@ -37,6 +36,7 @@ from mmengine.runner import Runner
 from PIL import Image
 from tqdm import tqdm
 
+from mmseg_aml.command_line import ToolParser, run, write_json
 from mmseg_aml.datasets.transforms.images import read_rgb
 from mmseg_aml.engine.checkpoints import (
     check_fits,
@@ -67,11 +67,9 @@ STRIP_WIDTH, COLUMNS = 420, 3  # of a page, in pixels and strips
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config', help='config file')
-    parser.add_argument('weights', nargs='?', help='checkpoint; default: as training starts')
+    parser = ToolParser(__doc__)
+    parser.add_config()
+    parser.add_weights(nargs='?', help='checkpoint; default: as training starts')
     parser.add_argument('--split', help="another split of the config's test data set")
     parser.add_argument(
         '--estimator',
@@ -88,9 +86,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--pictures', type=int, default=6, help='expressions per page')
     parser.add_argument('--image-size', type=int, help="side; default: the config's own size")
     parser.add_argument('--device', default='cpu')
-    parser.add_argument('--out-dir', type=Path, help='folder of the pages; none: no pictures')
-    parser.add_argument('--json', type=Path, help='write the statistics here')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='a.b=value ...')
+    parser.add_argument(
+        '--out-dir', type=Path, metavar='DIR', help='of the pages; default: no pictures'
+    )
+    parser.add_json('the statistics')
     parser.set_defaults(launcher='none', local_rank=0, work_dir=None)
     return parser.parse_args(argv)
 
@@ -261,11 +260,9 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     print(table(report))
     for path in pages.save():
         print(f'pictures: {path}')
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(report, indent=2) + '\n')
+    write_json(args.json, report)
     return report
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

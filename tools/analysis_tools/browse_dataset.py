@@ -1,4 +1,8 @@
-"""Write pictures of what a config feeds to the model: photograph, expressions, masks."""
+"""Write pictures of what a config feeds to the model: photograph, expressions, masks.
+
+    python tools/analysis_tools/browse_dataset.py caris_swin-b_2xb8-50e_refcoco-448x448 \\
+        --num 16 --seed 0 --out-dir pictures
+"""
 
 from __future__ import annotations
 
@@ -8,29 +12,36 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 from PIL import Image, ImageDraw, ImageFont
 
 import mmseg_aml  # noqa: F401
+from mmseg_aml.command_line import ToolParser, read_config, run
 from mmseg_aml.datasets.transforms.resize import resize_nearest
+from mmseg_aml.progress import track
 from mmseg_aml.registry import DATASETS
 
 COLOR = np.array([220, 20, 60])
 FONT_SIZE = 15
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file with {train,val,test}_dataloader')
+    parser = ToolParser(__doc__)
+    parser.add_config()
     parser.add_argument('--dataloader', default='train', choices=['train', 'val', 'test'])
     parser.add_argument('--split', help="split to show instead of the dataloader's own")
     parser.add_argument('--num', type=int, default=16, help='number of images (default: 16)')
     parser.add_argument('--seed', type=int, help='draw the images at random with this seed')
-    parser.add_argument('--output-dir', default='work_dirs/browse_dataset')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value ...')
-    return parser.parse_args()
+    parser.add_argument(
+        '--out-dir',
+        type=Path,
+        default=Path('work_dirs/browse_dataset'),
+        metavar='DIR',
+        help='default: %(default)s',
+    )
+    parser.renamed('--output-dir', '--out-dir')
+    return parser.parse_args(argv)
 
 
 def overlay(image: np.ndarray, mask: np.ndarray) -> Image.Image:
@@ -66,19 +77,19 @@ def chosen(length: int, num: int, seed: int | None) -> Iterator[int]:
     yield from order[:num].tolist()
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Build the data set, write one picture per chosen item."""
-    args = parse_args()
-    config = Config.fromfile(args.config)
-    config.merge_from_dict(args.cfg_options or {})
+    args = parse_args(argv)
+    config = read_config(args)
     init_default_scope(config.get('default_scope', 'mmseg'))
     options = config[f'{args.dataloader}_dataloader'].dataset
     if args.split:
         options.split = args.split
     dataset = DATASETS.build(options)
-    folder = Path(args.output_dir)
+    folder = args.out_dir
     folder.mkdir(parents=True, exist_ok=True)
-    for i in chosen(len(dataset), args.num, args.seed):
+    count = min(args.num, len(dataset))
+    for i in track(chosen(len(dataset), args.num, args.seed), 'pictures', 'image', count):
         item = dataset[i]
         samples = item['data_samples'].samples
         masks = np.concatenate([sample.gt_sem_seg.data.numpy() for sample in samples])
@@ -88,8 +99,8 @@ def main() -> None:
         ]
         image = item['inputs'].permute(1, 2, 0).numpy()
         picture(image, captions, masks).save(folder / f'{options.split}_{i:06d}.png')
-    print(f'{min(args.num, len(dataset))} of {len(dataset)} items written to {folder}')
+    print(f'{count} of {len(dataset)} items written to {folder}')
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

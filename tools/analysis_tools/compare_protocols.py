@@ -1,19 +1,19 @@
 """Score one model under several protocols, in one evaluation pass.
 
-python tools/analysis_tools/compare_protocols.py CONFIG WEIGHTS [--split testA] [--json OUT]
+    python tools/analysis_tools/compare_protocols.py caris_swin-b_2xb8-50e_refcoco-448x448 \\
+        caris.pth --split testA --json scores.json
 """
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import mmseg_aml  # noqa: F401  its version check and compat layer come first
 
 # isort: split
 from mmengine.dist import is_main_process
-from mmengine.fileio import dump
 
+from mmseg_aml.command_line import ToolParser, run, write_json
 from mmseg_aml.evaluation import available_protocols
 from mmseg_aml.evaluation.tester import (
     add_test_arguments,
@@ -25,15 +25,14 @@ from mmseg_aml.evaluation.tester import (
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser(__doc__)
     add_test_arguments(parser)
     known = available_protocols()
     parser.add_argument(
-        '--protocols', nargs='+', choices=known, default=list(known), help='default: all'
+        '--protocol', nargs='+', choices=known, default=list(known), help='default: all'
     )
-    parser.add_argument('--json', type=Path, help='also write the scores here')
+    parser.renamed('--protocols', '--protocol')
+    parser.add_json('the scores')
     return parser.parse_args(argv)
 
 
@@ -41,13 +40,12 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     """Test; the metric prints the table."""
     args = parse_args(argv)
     config = load_test_config(args)
-    set_protocols(config, args.protocols)
+    set_protocols(config, args.protocol)
     scores = build_tester(config, args.weights).test()
-    if args.json and is_main_process():
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        dump(scores, str(args.json), indent=2)
+    if is_main_process():
+        write_json(args.json, scores)
     return scores
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

@@ -1,10 +1,10 @@
 """Measure a model on corrupted photographs and expressions.
 
-    python tools/analysis_tools/robustness.py CONFIG WEIGHTS [--kinds haze word_drop]
-        [--severities 1 3 5] [--json OUT.json] [--out-dir DIR]
+    python tools/analysis_tools/robustness.py caris_swin-b_2xb8-50e_refcoco-448x448 caris.pth \\
+        --kinds haze word_drop --severities 1 3 5 --out-dir robustness
 
-Writes OUT.json after each cell and goes on from it when started again; DIR gets robustness.json
-(unless --json), robustness.png and examples.jpg. See docs/robustness.md.
+Writes the JSON file after each cell and goes on from it when started again; the folder gets
+robustness.json (unless --json), robustness.png and examples.jpg. See docs/robustness.md.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 from tqdm import tqdm
 
+from mmseg_aml.command_line import ToolParser, run
 from mmseg_aml.datasets.transforms.corruptions import SEVERITIES
 from mmseg_aml.datasets.transforms.loading import LoadRefImage
 from mmseg_aml.evaluation import available_protocols
@@ -45,9 +46,7 @@ from mmseg_aml.registry import DATASETS
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser(__doc__)
     add_test_arguments(parser)
     parser.add_argument('--kinds', nargs='+', choices=KINDS, default=list(KINDS))
     parser.add_argument(
@@ -55,8 +54,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--seed', type=int, default=0, help='of the corruptions')
     parser.add_argument('--protocol', choices=available_protocols(), default='original')
-    parser.add_argument('--json', type=Path, help='default: OUT_DIR/robustness.json')
-    parser.add_argument('--out-dir', type=Path, help='default: WORK_DIR/robustness')
+    parser.add_argument(
+        '--json', type=Path, metavar='FILE', help='default: robustness.json in --out-dir'
+    )
+    parser.add_argument(
+        '--out-dir', type=Path, metavar='DIR', help='default: robustness in --work-dir'
+    )
     return parser.parse_args(argv)
 
 
@@ -132,4 +135,4 @@ def main(argv: list[str] | None = None) -> RobustnessResults:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

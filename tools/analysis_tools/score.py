@@ -10,22 +10,18 @@ of the split, as ``tools/test.py --out`` writes it. See docs/evaluation.md.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from mmengine.fileio import dump
-
 import mmseg_aml  # noqa: F401
-from mmseg_aml.datasets.refer import ReferError, ReferIndex
+from mmseg_aml.command_line import ToolParser, run, write_json
+from mmseg_aml.datasets.refer import ReferIndex
 from mmseg_aml.evaluation import GRESMetric, RISMetric, available_protocols
-from mmseg_aml.evaluation.offline import PredictionError, load_predictions, score_predictions
+from mmseg_aml.evaluation.offline import load_predictions, score_predictions
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser(__doc__)
     parser.add_argument('predictions', type=Path)
     parser.add_argument('--data-root', required=True, help='folder with one folder per data set')
     parser.add_argument('--dataset', required=True, help='refcoco, refcoco+, refcocog, ...')
@@ -40,7 +36,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--area-threshold', type=int, default=50, help='gres: fewer pixels mean no target'
     )
-    parser.add_argument('--json', type=Path, help='also write the scores here')
+    parser.add_json('the scores')
     return parser.parse_args(argv)
 
 
@@ -54,14 +50,9 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         metric = RISMetric(args.protocol)
     index = ReferIndex.open(args.data_root, args.dataset, args.split_by)
     scores = score_predictions(load_predictions(args.predictions), index, args.split, metric)
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        dump(scores, str(args.json), indent=2)
+    write_json(args.json, scores)
     return scores
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except (FileNotFoundError, PredictionError, ReferError) as error:
-        sys.exit(f'error: {error}')
+    run(main)

@@ -1,7 +1,7 @@
 """Referring expressions for any COCO-format instance file, in REFER layout.
 
     python tools/dataset_converters/coco_to_refer.py instances_val2017.json \\
-        --images val2017 --out data/own --dataset coco
+        --images val2017 --to data/own --dataset coco
 
 gives data/own/coco/{refs(own).json, instances.json} and data/own/images (a link), which
 mmseg_aml.RefCOCODataset(data_root='data/own', dataset='coco') reads. Several files of one set:
@@ -17,25 +17,24 @@ labelled are not known to it.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
+from mmseg_aml.command_line import ToolParser, run
 from mmseg_aml.datasets.coco_to_refer.convert import Source, convert_coco
 from mmseg_aml.datasets.coco_to_refer.language import KIND_WEIGHTS
 from mmseg_aml.datasets.refer_files import read_json
 from mmseg_aml.datasets.splits import read_splits, shares_of
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser(__doc__)
     parser.add_argument('instances', nargs='+', type=Path, help='COCO instance files (JSON)')
     parser.add_argument(
         '--images', nargs='+', type=Path, required=True, metavar='DIR', help='one per file'
     )
-    parser.add_argument('--out', type=Path, required=True, metavar='DATA_ROOT')
+    parser.add_argument('--to', type=Path, required=True, metavar='DATA_ROOT', help='data root')
+    parser.renamed('--out', '--to')
     parser.add_argument('--dataset', required=True, help='sub-folder to write')
     parser.add_argument(
         '--splits',
@@ -71,35 +70,30 @@ def parse_args() -> argparse.Namespace:
         help='shares of the kinds of sentences aimed at (default %(default)s)',
     )
     parser.add_argument('--seed', type=int, default=0, help='same seed, same files (default 0)')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if len(args.images) != len(args.instances):
         parser.error(f'{len(args.instances)} file(s) but {len(args.images)} --images')
     return args
 
 
-def main() -> int:
-    """Run the conversion; errors are one line."""
-    args = parse_args()
-    try:
-        statistics = convert_coco(
-            [Source(file, folder) for file, folder in zip(args.instances, args.images)],
-            args.out,
-            args.dataset,
-            splits=read_splits(args.splits) if args.splits else None,
-            shares=shares_of(args.shares),
-            own_words=read_json(args.words) if args.words else None,
-            seed=args.seed,
-            count=args.sentences,
-            min_area=args.min_area,
-            kind_weights=dict(zip(KIND_WEIGHTS, args.kinds)),
-        )
-    except (OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+def main(argv: list[str] | None = None) -> None:
+    """Convert, and say what came of it."""
+    args = parse_args(argv)
+    statistics = convert_coco(
+        [Source(file, folder) for file, folder in zip(args.instances, args.images)],
+        args.to,
+        args.dataset,
+        splits=read_splits(args.splits) if args.splits else None,
+        shares=shares_of(args.shares),
+        own_words=read_json(args.words) if args.words else None,
+        seed=args.seed,
+        count=args.sentences,
+        min_area=args.min_area,
+        kind_weights=dict(zip(KIND_WEIGHTS, args.kinds)),
+    )
     print('\n'.join(statistics.lines()))
-    print(f'wrote {args.out / args.dataset}; images: {args.out / "images"}')
-    return 0
+    print(f'wrote {args.to / args.dataset}; images: {args.to / "images"}')
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run(main)

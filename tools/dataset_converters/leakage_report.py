@@ -12,13 +12,11 @@ train2017 names agree. Exits with 1 if there is a leak.
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from pathlib import Path
 from typing import Any
 
+from mmseg_aml.command_line import ToolParser, run, write_json
 from mmseg_aml.datasets.image_lists import Key, photos_of
+from mmseg_aml.progress import track
 
 
 def leaks(train: dict[str, set[Key]], evaluation: dict[str, set[Key]]) -> list[dict[str, Any]]:
@@ -48,24 +46,19 @@ def describe(record: dict[str, Any]) -> str:
     )
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser(__doc__)
     parser.add_argument('--train', nargs='+', required=True, metavar='SOURCE')
     parser.add_argument('--eval', nargs='+', required=True, metavar='SOURCE')
-    parser.add_argument('--json', type=Path, help='write all shared images here')
-    args = parser.parse_args()
-    try:
-        train = {source: photos_of(source) for source in args.train}
-        evaluation = {source: photos_of(source) for source in args.eval}
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
+    parser.add_json('all shared images')
+    args = parser.parse_args(argv)
+    sources = list(dict.fromkeys([*args.train, *args.eval]))
+    photos = {source: photos_of(source) for source in track(sources, 'sources', 'file')}
+    train, evaluation = ({s: photos[s] for s in part} for part in (args.train, args.eval))
     records = leaks(train, evaluation)
     print('\n'.join(map(describe, records)))
-    if args.json:
-        args.json.write_text(json.dumps(records, indent=2) + '\n')
+    write_json(args.json, records)
     leaked = any(record['shared'] for record in records)
     if leaked:
         print('Train without these images; mmseg_aml.MixedRefDataset does so for RefCOCO/+/g.')
@@ -73,4 +66,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run(main)

@@ -2,8 +2,8 @@
 
 Your own photographs, masks and sentences (docs/data.md has the columns):
 
-    prepare_data.py convert sentences.csv --instances coco.json --images photos \\
-        --to data/own --dataset mine
+    python tools/dataset_converters/prepare_data.py convert sentences.csv \\
+        --instances coco.json --images photos --to data/own --dataset mine
     prepare_data.py convert sentences.csv --masks masks --images photos --to data/own --dataset mine
     prepare_data.py convert labelme_folder --images photos --to data/own --dataset mine
 
@@ -25,10 +25,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from mmseg_aml.command_line import ToolParser, run, write_json
 from mmseg_aml.datasets.check import Report, check_dataset, find_datasets
 from mmseg_aml.datasets.coco_to_refer.convert import link_images
 from mmseg_aml.datasets.mirrors import ReferWriter, add_mdetr, add_parquet, convert_refer
@@ -44,27 +44,28 @@ LAYOUT = """\
   refcoco+/   refs(unc).p                  instances.json
   refcocog/   refs(umd).p  refs(google).p  instances.json
   grefcoco/   grefs(unc).json              instances.json
-  images/train2014/COCO_train2014_*.jpg    (elsewhere: --image-dir)
+  images/train2014/COCO_train2014_*.jpg    (elsewhere: --images)
   <own>/      refs(own).json               instances.json
   images/                                  of one's own data"""
 OWN = ('coco', 'masks', 'labelme')
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser(__doc__)
     commands = parser.add_subparsers(dest='command', required=True)
     check = commands.add_parser('check', help='check a data root, or one data set')
     check.add_argument('data_root', type=Path, help='folder of data sets, or of one')
     check.add_argument(
         '--datasets', nargs='+', metavar='NAME:BY', help='such as refcoco:unc (default: all there)'
     )
-    check.add_argument('--image-dir', help='absolute, or relative to the data root')
+    check.add_argument(
+        '--images', type=Path, metavar='DIR', help='absolute, or relative to the data root'
+    )
+    check.renamed('--image-dir', '--images')
     check.add_argument('--no-masks', action='store_true', help='do not rasterise the masks')
     check.add_argument('--no-images', action='store_true', help='do not decode the images')
-    check.add_argument('--json', type=Path, help='also write the report here')
+    check.add_json('the report')
     convert = commands.add_parser('convert', help='convert own data, or a mirror, to the layout')
     convert.add_argument(
         'sources', nargs='+', type=Path, help='table of sentences, LabelMe folder, or mirror files'
@@ -76,9 +77,14 @@ def parse_args() -> argparse.Namespace:
         '--split-by', help='in the name of the refs file (own data: own, else unc)'
     )
     convert.add_argument('--instances', type=Path, help='COCO file with the masks')
-    convert.add_argument('--image-dir', type=Path, help='store images embedded in parquet here')
+    convert.add_argument(
+        '--images',
+        type=Path,
+        metavar='DIR',
+        help='folder of the photographs; those embedded in parquet files are written there',
+    )
+    convert.renamed('--image-dir', '--images')
     own = convert.add_argument_group('own data')
-    own.add_argument('--images', type=Path, metavar='DIR', help='folder of the photographs')
     own.add_argument('--masks', type=Path, metavar='DIR', help='folder of the mask images')
     own.add_argument('--split', help='split of all rows that name none')
     own.add_argument(
@@ -95,7 +101,7 @@ def parse_args() -> argparse.Namespace:
         help='of the images whose split nothing else tells, drawn at random (%(default)s)',
     )
     own.add_argument('--seed', type=int, default=0, help='of that draw (default 0)')
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def check(args: argparse.Namespace) -> int:
@@ -108,13 +114,12 @@ def check(args: argparse.Namespace) -> int:
         found = [(name, by or usual.get(name, 'own')) for name, _, by in items]
     reports = []
     for name, by in found:
-        folder = root / Path(args.image_dir or default_image_dir(root, name)).expanduser()
+        folder = root / Path(args.images or default_image_dir(root, name)).expanduser()
         options = dict(masks=not args.no_masks, pixels=not args.no_images)
         report = check_dataset(root, name, by, folder, **options)
         print_report(report)
         reports.append(report)
-    if args.json:
-        args.json.write_text(json.dumps([asdict(report) for report in reports], indent=2) + '\n')
+    write_json(args.json, [asdict(report) for report in reports])
     problems = sum(len(report.problems) for report in reports)
     if not reports:
         print(f'no data set in {args.data_root}. Where files belong:')
@@ -170,7 +175,7 @@ def convert(args: argparse.Namespace) -> int:
             if kind == 'mdetr':
                 add_mdetr(writer, source)
             else:
-                add_parquet(writer, source, args.image_dir)
+                add_parquet(writer, source, args.images)
         writer.write(folder, by)
     print(f'wrote {find_refer_files(args.to, args.dataset, by).refs}; now run: check {args.to}')
     return 0
@@ -216,15 +221,11 @@ def masks_of(path: Path) -> dict[int, object]:
     return {a.id: json.loads(bytes(a.segmentation)) for a in instances.annotations}
 
 
-def main() -> int:
-    """Run the command; errors are one line."""
-    args = parse_args()
-    try:
-        return check(args) if args.command == 'check' else convert(args)
-    except (OSError, ValueError, ImportError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    args = parse_args(argv)
+    return check(args) if args.command == 'check' else convert(args)
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run(main)

@@ -8,17 +8,18 @@ gives data/ref_shapes/refshapes/{refs(unc).p, instances.json} and data/ref_shape
 from __future__ import annotations
 
 import argparse
-import sys
+from pathlib import Path
 
+from mmseg_aml.command_line import ToolParser, run
 from mmseg_aml.datasets.ref_shapes import KIND_WEIGHTS, export_ref_shapes
 from mmseg_aml.datasets.ref_shapes.language import LANGUAGES
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = ToolParser(__doc__)
+    parser.add_argument(
+        'data_root', type=Path, help='folder to write; it must not exist, or be empty'
     )
-    parser.add_argument('out', help='folder to write; it must not exist, or be empty')
     parser.add_argument(
         '--train', type=int, default=2000, metavar='N', help='pictures, default 2000'
     )
@@ -60,35 +61,32 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0, help='same seed, same bytes (default 0)')
     parser.add_argument('--workers', type=int, default=1, help='processes (default 1)')
     parser.add_argument('--overwrite', action='store_true', help='replace an earlier RefShapes')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if len(args.size) > 2:
         parser.error(f'--size takes a side, or width and height; got {args.size}')
     return args
 
 
-def main() -> None:
-    args = parse_args()
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     counts = {split: getattr(args, split) for split in ('train', 'val', 'testA', 'testB')}
-    try:
-        summary = export_ref_shapes(
-            args.out,
-            counts,
-            size=(args.size[0], args.size[-1]),
-            seed=args.seed,
-            most_shapes=args.max_shapes,
-            scale=args.scale,
-            kind_weights=dict(zip(KIND_WEIGHTS, args.kinds)),
-            synonyms=not args.no_synonyms,
-            language=args.language,
-            generalised=args.generalised,
-            workers=args.workers,
-            overwrite=args.overwrite,
-        )
-    except (OSError, ValueError) as error:
-        sys.exit(f'RefShapes was not written to {args.out}: {error}')
+    summary = export_ref_shapes(
+        args.data_root,
+        counts,
+        size=(args.size[0], args.size[-1]),
+        seed=args.seed,
+        most_shapes=args.max_shapes,
+        scale=args.scale,
+        kind_weights=dict(zip(KIND_WEIGHTS, args.kinds)),
+        synonyms=not args.no_synonyms,
+        language=args.language,
+        generalised=args.generalised,
+        workers=args.workers,
+        overwrite=args.overwrite,
+    )
     for split, numbers in summary.items():
         print(f'{split:>6}: ' + ', '.join(f'{count} {name}' for name, count in numbers.items()))
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

@@ -12,13 +12,13 @@ optimizer, of its schedule and of the gradient scaler are listed and not convert
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 
 import mmseg_aml  # noqa: F401  the compat layer comes before mmseg's own modules
+from mmseg_aml.command_line import ToolParser, run
 from mmseg_aml.models.checkpoints import load_file
 from mmseg_aml.models.checkpoints.caris import checkpoint_from_ours, checkpoint_to_ours
 
@@ -32,15 +32,13 @@ def tell(title: str, keys: Iterable[str]) -> None:
         print(f'{title} ({len(keys)}):', *keys, sep='\n  ')
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Command line; see the top of this file."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('source', type=Path)
-    parser.add_argument('target', type=Path)
+    parser = ToolParser(__doc__)
+    parser.add_argument('source', type=Path, help='checkpoint to read')
+    parser.add_argument('target', type=Path, help='checkpoint to write')
     parser.add_argument('--reverse', action='store_true', help='from mmseg_aml to the release')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     source = load_file(args.source)
     if args.reverse:
         result = checkpoint_from_ours(source)
@@ -57,4 +55,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

@@ -1,7 +1,7 @@
 """A small BERT out of a large one: the first layers, and the words that are needed.
 
-python tools/model_converters/cut_text_tower.py sentence-transformers/all-MiniLM-L6-v2 OUT \
-    --layers 2 --vocabulary 5000 --texts data/photos/photos/refs*.json captions.json
+    python tools/model_converters/cut_text_tower.py sentence-transformers/all-MiniLM-L6-v2 OUT \
+        --layers 2 --vocabulary 5000 --texts data/photos/photos/refs*.json captions.json
 
 The result is a folder that HFTextEncoder reads. Words that are left out are read by their parts,
 as WordPiece does; single letters always stay, so nothing of their script becomes unknown.
@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from mmseg_aml.command_line import ToolParser, run
 from mmseg_aml.models.text_encoders.hf_text_encoder import ASSETS
 from mmseg_aml.models.weights import find_weights
 
@@ -26,11 +27,9 @@ PLACES = 32  # positions that stay: a referring expression is short
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument('source', help='uncased BERT with WordPiece: folder, package or hub name')
-    parser.add_argument('out', type=Path, help='folder to write')
+    parser = ToolParser(__doc__)
+    parser.add_argument('tower', help='uncased BERT with WordPiece: folder, package or hub name')
+    parser.add_argument('folder', type=Path, help='folder to write')
     parser.add_argument('--layers', type=int, default=2, help='layers that stay')
     parser.add_argument('--vocabulary', type=int, default=5000, help='tokens that stay')
     parser.add_argument(
@@ -81,7 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
     from transformers import AutoModel, AutoTokenizer
 
     args = parse_args(arguments)
-    folder = find_weights(args.source)
+    folder = find_weights(args.tower)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     vocabulary = [token for token, _ in sorted(tokenizer.get_vocab().items(), key=lambda x: x[1])]
     rows = choose(
@@ -89,7 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     model = AutoModel.from_pretrained(folder, add_pooling_layer=False)
     if not 1 <= args.layers <= model.config.num_hidden_layers:
-        raise SystemExit(f'--layers must be 1 to {model.config.num_hidden_layers}')
+        raise ValueError(f'--layers must be 1 to {model.config.num_hidden_layers}')
     state = model.state_dict()
     state['embeddings.word_embeddings.weight'] = state['embeddings.word_embeddings.weight'][rows]
     state['embeddings.position_embeddings.weight'] = state['embeddings.position_embeddings.weight'][
@@ -106,14 +105,14 @@ def main(arguments: list[str] | None = None) -> None:
     small = AutoModel.from_config(model.config, add_pooling_layer=False)
     kept = small.state_dict().keys()
     small.load_state_dict({name: state[name] for name in kept if name in state})
-    args.out.mkdir(parents=True, exist_ok=True)
-    small.save_pretrained(args.out)
+    args.folder.mkdir(parents=True, exist_ok=True)
+    small.save_pretrained(args.folder)
     words = ''.join(vocabulary[row] + '\n' for row in rows)
-    (args.out / 'vocab.txt').write_text(words, encoding='utf-8')
-    shutil.copy(ASSETS / 'tiny_tokenizer/tokenizer_config.json', args.out)  # of any uncased BERT
+    (args.folder / 'vocab.txt').write_text(words, encoding='utf-8')
+    shutil.copy(ASSETS / 'tiny_tokenizer/tokenizer_config.json', args.folder)  # of any uncased BERT
     count = sum(value.numel() for value in small.parameters()) / 1e6
-    print(f'{len(rows)} tokens, {args.layers} layers, {count:.1f} M parameters in {args.out}')
+    print(f'{len(rows)} tokens, {args.layers} layers, {count:.1f} M parameters in {args.folder}')
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

@@ -10,13 +10,13 @@ the optimizer and of its schedule are not converted.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 
 import mmseg_aml  # noqa: F401  the compat layer comes before mmseg's own modules
+from mmseg_aml.command_line import ToolParser, run
 from mmseg_aml.models.checkpoints import load_file
 from mmseg_aml.models.checkpoints.lavt import checkpoint_from_ours, checkpoint_to_ours
 
@@ -30,15 +30,13 @@ def tell(title: str, keys: Iterable[str]) -> None:
         print(f'{title} ({len(keys)}):', *keys, sep='\n  ')
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Command line; see the top of this file."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('source', type=Path)
-    parser.add_argument('target', type=Path)
+    parser = ToolParser(__doc__)
+    parser.add_argument('source', type=Path, help='checkpoint to read')
+    parser.add_argument('target', type=Path, help='checkpoint to write')
     parser.add_argument('--reverse', action='store_true', help='from mmseg_aml to LAVT')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     source = load_file(args.source)
     if args.reverse:
         result = checkpoint_from_ours(source)
@@ -54,4 +52,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

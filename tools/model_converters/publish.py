@@ -17,31 +17,30 @@ from pathlib import Path
 
 import mmseg_aml  # noqa: F401  the compat layer comes before mmseg's own modules
 from mmseg_aml.apis import RISInferencer, model_card, push
+from mmseg_aml.command_line import ToolParser, read_config, run
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Command line; see the top of this file."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config', help='config file or its name')
-    parser.add_argument('checkpoint', type=Path)
-    parser.add_argument('folder', type=Path)
+    parser = ToolParser(__doc__)
+    parser.add_config()
+    parser.add_weights()
+    parser.add_argument('folder', type=Path, help='folder to write')
     parser.add_argument('--licence', required=True, help='of the weights, e.g. apache-2.0')
     parser.add_argument('--about', required=True, help='training data, and what it cannot do')
     parser.add_argument('--results', type=Path, help='JSON: split -> protocol -> metric -> value')
     parser.add_argument('--half', action='store_true', help='weights in float16')
     parser.add_argument('--push', metavar='USER/REPOSITORY', help='upload it, too')
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> None:
-    args = parse_args()
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     numbers = json.loads(args.results.read_text(encoding='utf-8')) if args.results else None
     card = model_card(
         args.folder.name, description=args.about, licence=args.licence, numbers=numbers
     )
-    model = RISInferencer(args.config, args.checkpoint, device='cpu')
+    model = RISInferencer(read_config(args), args.weights, device='cpu')
     folder = model.save_pretrained(args.folder, card=card, half=args.half)
     size = sum(path.stat().st_size for path in folder.rglob('*') if path.is_file())
     print(f'wrote {folder} ({size / 1e6:.1f} MB): RISInferencer.from_pretrained({str(folder)!r})')
@@ -50,4 +49,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

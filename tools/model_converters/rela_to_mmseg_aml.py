@@ -15,13 +15,13 @@ tower runs once per image; --keep-gates makes one for ``mmseg_aml.LAVTSwinTransf
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 
 import mmseg_aml  # noqa: F401  the compat layer comes before mmseg's own modules
+from mmseg_aml.command_line import ToolParser, run
 from mmseg_aml.models.checkpoints import load_file
 from mmseg_aml.models.checkpoints.rela import (
     LANG_WEIGHT,
@@ -39,19 +39,17 @@ def tell(title: str, keys: Iterable[str]) -> None:
         print(f'{title} ({len(keys)}):', *keys, sep='\n  ')
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Command line; see the top of this file."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('source', type=Path)
-    parser.add_argument('target', type=Path)
+    parser = ToolParser(__doc__)
+    parser.add_argument('source', type=Path, help='checkpoint to read')
+    parser.add_argument('target', type=Path, help='checkpoint to write')
     parser.add_argument('--reverse', action='store_true', help='from mmseg_aml to ReLA')
     parser.add_argument(
         '--skip-lang-weight', action='store_true', help='leave it at 0, as the published loader'
     )
     parser.add_argument('--keep-gates', action='store_true', help='even if all are closed')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.reverse and (args.skip_lang_weight or args.keep_gates):
         parser.error('--skip-lang-weight and --keep-gates are of the way to mmseg_aml')
     source = load_file(args.source)
@@ -79,4 +77,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)
