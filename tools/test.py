@@ -31,7 +31,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--work-dir', help='default: ./work_dirs/<config name>')
     parser.add_argument('--split', help="another split of the config's data set, such as testA")
     parser.add_argument(
-        '--out', metavar='FILE', help='write the predicted masks to this JSON file, as COCO RLE'
+        '--out', type=Path, metavar='FILE', help='write the predicted masks here: JSON, COCO RLE'
     )
     parser.add_json('the scores')
     parser.add_argument('--show-dir', metavar='DIR', help='draw every sentence into this folder')
@@ -91,7 +91,7 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.split is not None:
         set_split(config, args.split)
     if args.out is not None:
-        write_predictions(config, args.out)
+        write_predictions(config, str(args.out))
     if args.show_dir is not None:
         draw_predictions(config, args.show_dir, args.show_num, args.show_worst)
     # The file is loaded by the Runner's test, strictly.

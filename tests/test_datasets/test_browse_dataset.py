@@ -12,7 +12,7 @@ def test_pictures(run_tool, root, mini, monkeypatch, tmp_path):
     path = 'analysis_tools/browse_dataset.py'
     run_tool(path, root / CONFIG, '--dataloader', 'test', '--split', 'testB', *options)
     code, output = run_tool(path, root / CONFIG, *options)
-    assert code is None and '2 of 720 items' in output
+    assert code == 0 and '2 of 720 items' in output
     files = sorted(tmp_path.iterdir())
     assert [file.name.split('_')[0] for file in files] == ['testB', 'testB', 'train', 'train']
     for file in files:
