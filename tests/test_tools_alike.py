@@ -23,6 +23,7 @@ BAD = {
     'test.py': ['ABSENT', 'x.pth'],
     'train.py': ['ABSENT'],
     'study.py': ['ABSENT'],
+    'predict.py': ['ABSENT', MINI, 'x.pth', '--expressions', 'dog', '--out-dir', 'out'],
     'misc/print_config.py': ['ABSENT'],
     'analysis_tools/analyze_logs.py': ['ABSENT'],
     'analysis_tools/alignment.py': [MINI, 'ABSENT'],

@@ -1,7 +1,7 @@
 """Masks for a folder or a table of images and sentences.
 
-    python tools/predict.py photos/ CONFIG CHECKPOINT --expressions "dog" "ball" --out-dir out
-    python tools/predict.py pairs.csv CONFIG CHECKPOINT --out-dir out
+    python tools/predict.py photos/ CONFIG WEIGHTS --expressions "dog" "ball" --out-dir out
+    python tools/predict.py pairs.csv CONFIG WEIGHTS --out-dir out
 
 Writes ``out/masks/*.png`` (255 = inside), ``out/predictions.json`` (expression, score, box and COCO
 RLE of every mask) and contact sheets ``out/sheet_*.jpg``. The same command goes on where it
@@ -26,6 +26,7 @@ from tqdm import tqdm
 from mmseg_aml.apis import Request, RISInferencer, RISPrediction
 from mmseg_aml.apis.images import read_image
 from mmseg_aml.apis.tables import InputError, read_requests
+from mmseg_aml.command_line import ToolParser, run
 from mmseg_aml.engine.atomic_files import write_atomically
 from mmseg_aml.visualization.panels import PRED_COLOR, overlay_mask
 from mmseg_aml.visualization.sheets import Cell, contact_sheet, thumbnail
@@ -34,14 +35,12 @@ PER_SHEET = 24
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser(__doc__)
     parser.add_argument(
         'input', type=Path, help='folder of images, or a .csv or .tsv with image,expression'
     )
     parser.add_argument('config', help='config file, its name, or the folder of a published model')
-    parser.add_argument('checkpoint', nargs='?', help='checkpoint of that config')
+    parser.add_weights(nargs='?')
     parser.add_argument('--out-dir', type=Path, required=True, help='folder to write to')
     parser.add_argument('--expressions', nargs='+', help='sentences about every image of a folder')
     parser.add_argument('--batch-size', type=int, default=4, help='images at once (default: 4)')
@@ -166,12 +165,12 @@ def draw_sheets(folder: Path, records: Sequence[dict[str, Any]], most: int) -> i
 def load(args: argparse.Namespace) -> RISInferencer:
     """The model that the arguments name."""
     options = dict(device=args.device, precision=args.precision)
-    if args.checkpoint is not None:
-        return RISInferencer(args.config, args.checkpoint, **options)
+    if args.weights is not None:
+        return RISInferencer(args.config, args.weights, **options)
     if Path(args.config).expanduser().is_dir():
         return RISInferencer.from_pretrained(args.config, **options)
     raise InputError(
-        f'{args.config} needs a checkpoint after it (only the folder of a published model does not)'
+        f'{args.config} needs weights after it (only the folder of a published model does not)'
     )
 
 
@@ -179,7 +178,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parse_args(arguments)
     requests = read_requests(args.input, args.expressions)
     segment = load(args)
-    settings = dict(config=args.config, checkpoint=args.checkpoint, precision=args.precision)
+    settings = dict(config=args.config, checkpoint=args.weights, precision=args.precision)
     results = Results(args.out_dir, settings, args.overwrite)
     failed = predict(segment, requests, results, args.batch_size)
     records = results.finish(requests, failed)
@@ -192,7 +191,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    try:
-        sys.exit(main())
-    except (OSError, ValueError, RuntimeError) as error:
-        sys.exit(f'predict.py: {error}')
+    run(main)

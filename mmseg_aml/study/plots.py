@@ -42,7 +42,10 @@ def plot_curves(
             label = f'{name} ({len(values)} runs)' if len(values) > 1 else name
             mark = 'o' if len(steps) < 30 else None
             axes.plot(steps, values.mean(0), color=color, label=label, marker=mark, ms=3)
-            if len(values) > 1:
+            if len(steps) == 1 and len(values) > 1:
+                deviation = values.std(ddof=1)
+                axes.errorbar(steps, values.mean(0), deviation, color=color, capsize=3)
+            elif len(values) > 1:
                 low, high = (values.mean(0) + side * values.std(0, ddof=1) for side in (-1, 1))
                 axes.fill_between(steps, low, high, color=color, alpha=0.18, lw=0)
         axes.set(title=key, xlabel='step')
