@@ -71,6 +71,15 @@ class ToolParser(argparse.ArgumentParser):
         """WEIGHTS, a checkpoint of the config."""
         self.add_argument('weights', **{'help': 'checkpoint of that config', **options})
 
+    def add_refer(self) -> None:
+        """``--data-root``, ``--dataset``, ``--split``, ``--split-by``: annotations of a split."""
+        self.add_argument(
+            '--data-root', type=Path, required=True, help='folder with one folder per data set'
+        )
+        self.add_argument('--dataset', required=True, help='refcoco, refcoco+, refcocog, ...')
+        self.add_argument('--split', required=True, help='val, testA, ...')
+        self.add_argument('--split-by', help="author of the splits; default: the data set's usual")
+
     def add_json(self, what: str = 'the results') -> None:
         """``--json``; :func:`write_json` writes it."""
         self.add_argument('--json', type=Path, metavar='FILE', help=f'also write {what} here')

@@ -30,6 +30,9 @@ BAD = {
     'analysis_tools/browse_dataset.py': ['ABSENT'],
     'analysis_tools/compare_protocols.py': ['ABSENT', 'x.pth'],
     'analysis_tools/robustness.py': [MINI, 'ABSENT'],
+    'analysis_tools/browse_results.py': [
+        *('p.json', '--data-root', 'ABSENT', '--dataset', 'refcoco', '--split', 'val')
+    ],
     'analysis_tools/score.py': [
         *('p.json', '--data-root', 'ABSENT', '--dataset', 'refcoco', '--split', 'val')
     ],

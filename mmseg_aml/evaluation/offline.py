@@ -59,6 +59,23 @@ def score_predictions(
         The metric's scores, keys ``{protocol}/{score}``.
 
     Raises:
+        PredictionError: See :func:`score_entries`.
+    """
+    return metric.compute_metrics(score_entries(predictions, index, split, metric))
+
+
+def score_entries(
+    predictions: Mapping[int, dict[str, Any]],
+    index: ReferIndex,
+    split: str,
+    metric: ExpressionMetric,
+) -> list[ImageEntry]:
+    """Count the pixels of each sentence; arguments as in :func:`score_predictions`.
+
+    Returns:
+        One entry per ref of the split, in file order.
+
+    Raises:
         PredictionError: If sentences have no mask, masks have no sentence, or a mask is not of
             the size that a protocol scores; the message counts them.
     """
@@ -66,11 +83,10 @@ def score_predictions(
     sentences = {row: [s.sent_id for s in index.ref(row).sentences] for row in rows.tolist()}
     _check_ids(predictions, {i for ids in sentences.values() for i in ids}, split)
     source = f'{index.files.refs.parent.name} {split}'
-    entries = [
+    return [
         _entry(predictions, index, row, sent_ids, source, metric)
         for row, sent_ids in track(sentences.items(), 'masks', 'ref', len(sentences))
     ]
-    return metric.compute_metrics(entries)
 
 
 def _check_ids(predictions: Mapping[int, Any], wanted: set[int], split: str) -> None:

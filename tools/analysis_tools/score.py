@@ -23,10 +23,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Command line."""
     parser = ToolParser(__doc__)
     parser.add_argument('predictions', type=Path)
-    parser.add_argument('--data-root', required=True, help='folder with one folder per data set')
-    parser.add_argument('--dataset', required=True, help='refcoco, refcoco+, refcocog, ...')
-    parser.add_argument('--split', required=True)
-    parser.add_argument('--split-by', help="author of the splits; default: the data set's usual")
+    parser.add_refer()
     parser.add_argument(
         '--protocol', nargs='+', default=['original'], choices=available_protocols()
     )
