@@ -28,9 +28,10 @@ def run_cell(name: str, seed: int, data: Path, out: Path) -> Scores:
     folder = out / f'{config.stem}_seed{seed}'
     checkpoint, log = folder / f'epoch_{EPOCHS}.pth', folder / 'output.txt'
     if not checkpoint.is_file():
+        options = [f'randomness.seed={seed}', f'train_cfg.val_interval={EPOCHS + 1}']
         tool(
-            'train.py', config, '--work-dir', folder, '--resume',
-            '--cfg-options', f'randomness.seed={seed}', data=data, log=log,
+            'train.py', config, '--work-dir', folder, '--resume', '--cfg-options', *options,
+            data=data, log=log,
         )  # fmt: skip
     scores: Scores = {}
     for split in SPLITS:

@@ -1,12 +1,15 @@
 """All methods on RefShapes with equal budgets: the table of docs/comparison.md.
 
     python benchmarks/ref_shapes_table.py --jobs 2
+    python benchmarks/ref_shapes_table.py --cells ReLA DETRIS  # other hosts and towers
+    python benchmarks/ref_shapes_table.py --cells VIPA --language ko  # or zh
 
 Every cell is a config of this package, trained and tested by ``tools/train.py`` and
 ``tools/test.py`` with each seed on the same scenes, for the same number of samples. The
 last checkpoint is tested, so nothing is chosen by validation. An interrupted table goes on
 where it stopped. Scores are of the protocol ``original``: the mean over the seeds, and the
-sample standard deviation.
+sample standard deviation. In another language the scenes speak it, and the words come from a
+tokenizer that is trained on the training sentences first.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
+from mmseg_aml.datasets.ref_shapes.languages import OTHERS
+
 ROOT = Path(__file__).resolve().parents[1]
 SCENES = (
     '--size 64 --max-shapes 3 --scale 1.5 --kinds 0.25 0.65 0.1 --no-synonyms '
@@ -30,15 +35,20 @@ SPLITS = ('val', 'testA', 'testB')
 METRICS = ('mIoU', 'oIoU')
 EPOCHS = 8
 CELLS = {  # random masking hides as many blocks as AML does, anywhere
-    'plain head': 'mmseg_heads/segformer',
-    'plain head, random masking': 'aml/aml-random_segformer',
-    'plain head, MaskRIS': 'maskris/maskris_segformer',
-    'plain head, AML': 'aml/aml_segformer',
-    'VIPA': 'vipa/vipa',
-    'VIPA, random masking': 'aml/aml-random_vipa',
-    'VIPA, MaskRIS': 'maskris/maskris_vipa',
-    'VIPA, AML': 'aml/aml_vipa',
-    'VIPA, language expression': 'vipa/ablations/vipa-language',
+    'plain head': 'mmseg_heads/segformer_r18-mini',
+    'plain head, random masking': 'aml/aml-random_segformer_r18-mini',
+    'plain head, MaskRIS': 'maskris/maskris_segformer_r18-mini',
+    'plain head, AML': 'aml/aml_segformer_r18-mini',
+    'VIPA': 'vipa/vipa_r18-mini',
+    'VIPA, random masking': 'aml/aml-random_vipa_r18-mini',
+    'VIPA, MaskRIS': 'maskris/maskris_vipa_r18-mini',
+    'VIPA, AML': 'aml/aml_vipa_r18-mini',
+    'VIPA, language expression': 'vipa/ablations/vipa-language_r18-mini',
+}
+HOSTS = {  # other networks, trained plainly
+    'ReLA': 'rela/rela_r18-mini',
+    'DETRIS': 'detris/detris_vit-mini',
+    'plain head, ConvNeXt V2': 'towers/segformer_convnextv2-mini',
 }
 Scores = dict[str, dict[str, float]]  # split -> metric -> percent
 
@@ -56,11 +66,30 @@ def tool(name: str, *arguments: object, data: Path, log: Path) -> None:
         raise RuntimeError(f'tools/{name} ended with exit code {finished.returncode}: see {log}')
 
 
+def write_scenes(language: str, data: Path, log: Path) -> None:
+    """Scenes under ``data``, and the words of another language than English beside them."""
+    options = [*SCENES.split(), '--language', language]
+    tool('dataset_converters/ref_shapes.py', data, *options, data=data, log=log)
+    if language != 'en':
+        arguments = [data, 'refshapes', words_of(data)]
+        tool('dataset_converters/train_tokenizer.py', *arguments, data=data, log=log)
+
+
+def words_of(data: Path) -> Path:
+    """Folder of the trained tokenizer."""
+    return data / 'words'
+
+
 def run_cell(name: str, seed: int, data: Path, out: Path) -> Scores:
     """Trains and tests one cell with one seed, unless ``out`` has the scores already."""
-    config = ROOT / f'configs/{CELLS[name]}_r18-mini_1xb8-8e_ref-shapes-64x64.py'
+    config = ROOT / f'configs/{(CELLS | HOSTS)[name]}_1xb8-8e_ref-shapes-64x64.py'
     folder = out / f'{config.stem}_seed{seed}'
-    options = [f'randomness.seed={seed}']
+    # The tests below validate: once, at the end.
+    options = [f'randomness.seed={seed}', f'train_cfg.val_interval={EPOCHS + 1}']
+    words = []
+    if words_of(data).is_dir():
+        words = ['--cfg-options', f'model.text_encoder.tokenizer={words_of(data)}']
+        options += words[1:]
     checkpoint = folder / f'epoch_{EPOCHS}.pth'
     log = folder / 'output.txt'
     if not checkpoint.is_file():
@@ -74,7 +103,7 @@ def run_cell(name: str, seed: int, data: Path, out: Path) -> Scores:
         if not found.is_file():
             tool(
                 'test.py', config, checkpoint, '--split', split, '--json', found,
-                '--work-dir', folder / 'test', data=data, log=log,
+                '--work-dir', folder / 'test', *words, data=data, log=log,
             )  # fmt: skip
         metrics = json.loads(found.read_text())
         scores[split] = {metric: metrics[f'ris/original/{metric}'] for metric in METRICS}
@@ -102,17 +131,17 @@ def markdown(results: dict[str, dict[str, Scores]]) -> str:
 def main() -> None:
     """Command line; see the top of this file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--cells', nargs='+', default=list(CELLS), choices=CELLS)
+    parser.add_argument('--cells', nargs='+', default=list(CELLS), choices=CELLS | HOSTS)
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--jobs', type=int, default=1, help='trainings that run side by side')
+    parser.add_argument('--language', default='en', choices=('en', *OTHERS))
     parser.add_argument('--data', type=Path, default=ROOT / 'data/ref_shapes_table')
     parser.add_argument('--out', type=Path, default=ROOT / 'work_dirs/ref_shapes_table')
     parser.add_argument('--json', type=Path, help='where to write all scores')
     args = parser.parse_args()
-    data, out = args.data.resolve(), args.out.resolve()
+    data, out = (folder.resolve() / args.language for folder in (args.data, args.out))
     if not (data / 'refshapes/refs(unc).p').is_file():
-        scenes = SCENES.split()
-        tool('dataset_converters/ref_shapes.py', data, *scenes, data=data, log=out / 'data.txt')
+        write_scenes(args.language, data, out / 'data.txt')
     runs = list(product(args.seeds, args.cells))
     results: dict[str, dict[str, Scores]] = {name: {} for name in args.cells}
     with ThreadPoolExecutor(args.jobs) as pool:
@@ -120,7 +149,8 @@ def main() -> None:
     for (seed, name), future in zip(runs, futures):
         results[name][str(seed)] = future.result()
     if args.json:
-        report = dict(scenes=SCENES, epochs=EPOCHS, protocol='original', results=results)
+        scenes = dict(scenes=SCENES, language=args.language)
+        report = dict(**scenes, epochs=EPOCHS, protocol='original', results=results)
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(report, indent=1) + '\n')
     print(markdown(results))

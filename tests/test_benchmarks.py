@@ -62,6 +62,16 @@ def test_recorded_cost_at_the_full_size_of_caris(root):
     assert report['two-view']['flops_ratio'] == pytest.approx(2, abs=0.002)  # no stage 1
 
 
+@pytest.mark.parametrize('expressions', [1, 9])
+def test_cost_of_several_sentences_in_the_docs(root, expressions):
+    path = root / f'benchmarks/results/aml_step_segformer_flops_k{expressions}.json'
+    report = json.loads(path.read_text())
+    assert report['settings']['expressions'] == expressions
+    variants = ('paper', 'half', 'two-view', 'maskris')
+    figures = ' | '.join(f'{report[name]["flops_ratio"]:.2f}' for name in variants)
+    assert f'| K = {expressions} | {figures} |' in (root / 'docs/aml.md').read_text()
+
+
 def test_the_table_in_the_docs_is_the_recorded_one(root, monkeypatch):
     monkeypatch.syspath_prepend(str(root / 'benchmarks'))
     table = importlib.import_module('ref_shapes_table')
@@ -71,5 +81,5 @@ def test_the_table_in_the_docs_is_the_recorded_one(root, monkeypatch):
     }
     for line in table.markdown(results).splitlines()[2:]:
         assert line in (root / 'docs/comparison.md').read_text()
-    for config in table.CELLS.values():
-        assert (root / f'configs/{config}_r18-mini_1xb8-8e_ref-shapes-64x64.py').is_file()
+    for config in (table.CELLS | table.HOSTS).values():
+        assert (root / f'configs/{config}_1xb8-8e_ref-shapes-64x64.py').is_file()
