@@ -21,7 +21,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from mmengine.config import Config, DictAction
 from mmengine.logging import MMLogger
@@ -126,8 +126,8 @@ def write_json(path: Path | None, content: Any) -> None:
         path.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
 
 
-def run(main: Callable[[], Any]) -> NoReturn:
-    """Run a tool and leave the process: known errors as one line, with exit code 2.
+def run(main: Callable[[], Any]) -> None:
+    """Run a tool: known errors leave the process with one line and exit code 2.
 
     With ``--debug`` on the command line, and for errors that are not known ones, Python shows
     the trace. Where a Runner keeps a log file, the trace stands there in any case.
@@ -144,7 +144,8 @@ def run(main: Callable[[], Any]) -> NoReturn:
         where = f'trace in {kept}' if kept else f'{DEBUG} shows the trace'
         print(f'error: {sentence_of(error)} ({where})', file=sys.stderr)
         sys.exit(2)
-    sys.exit(code if isinstance(code, int) else 0)
+    if isinstance(code, int) and code:
+        sys.exit(code)
 
 
 def is_known(error: Exception) -> bool:
