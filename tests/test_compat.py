@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import functools
 import http.server
-import importlib.metadata
 import os
 import pickle
 import subprocess
@@ -44,8 +43,8 @@ def test_version_tuple(text, numbers):
         ('onedl-', 'mmseg', '1.2.2', r'needs mmseg>=1.4.2,<1.5, but 1.2.2'),
     ],
 )
-def test_versions_out_of_range(monkeypatch, stack, name, version, message):
-    installed(monkeypatch, f'{stack}mmengine', f'{stack}mmcv', f'{stack}mmsegmentation')
+def test_versions_out_of_range(monkeypatch, installed, stack, name, version, message):
+    installed(f'{stack}mmengine', f'{stack}mmcv', f'{stack}mmsegmentation')
     good = {'torch': '2.6', 'mmengine': '0.10.12', 'mmcv': '2.1.0', 'mmseg': '1.4.2'}
     good['mmcv'] = '2.3.6' if stack else '2.1.0'
     monkeypatch.setattr(versions, '_version_of', lambda n: version if n == name else good[n])
@@ -53,10 +52,17 @@ def test_versions_out_of_range(monkeypatch, stack, name, version, message):
         versions.check_versions()
 
 
-def installed(monkeypatch, *names: str) -> None:
+@pytest.fixture
+def installed(monkeypatch, tmp_path):
     """Let the environment hold these distributions."""
-    found = [types.SimpleNamespace(metadata={'Name': name}) for name in names]
-    monkeypatch.setattr(importlib.metadata, 'distributions', lambda: iter(found))
+
+    def hold(*names: str) -> None:
+        for name in names:
+            (tmp_path / f'{name.replace("-", "_")}-2.1.0.dist-info').mkdir()
+        found = versions._names_in([str(tmp_path), str(tmp_path / 'no_such_folder')])
+        monkeypatch.setattr(versions, '_names_in', lambda path: found)
+
+    return hold
 
 
 @pytest.mark.parametrize(
@@ -68,13 +74,13 @@ def installed(monkeypatch, *names: str) -> None:
         ([], versions.OPENMMLAB),
     ],
 )
-def test_the_lineage_that_is_installed(monkeypatch, names, stack):
-    installed(monkeypatch, *names)
+def test_the_lineage_that_is_installed(installed, names, stack):
+    installed(*names)
     assert versions.installed_stack() is stack
 
 
-def test_mixed_lineages_are_refused(monkeypatch):
-    installed(monkeypatch, 'mmengine', 'mmcv-lite', 'onedl-mmsegmentation')
+def test_mixed_lineages_are_refused(installed):
+    installed('mmengine', 'mmcv-lite', 'onedl-mmsegmentation')
     mend = 'pip uninstall mmcv-lite mmengine onedl-mmsegmentation; then pip install mmengine=='
     with pytest.raises(ImportError, match=mend):
         versions.check_versions()
@@ -93,6 +99,45 @@ def test_missing_package_names_the_command(tmp_path):
     lowest, too_new = versions.installed_stack().ranges['mmseg']
     wanted = f'needs mmseg>={lowest},<{too_new}, which is missing: pip install'
     assert wanted in done.stderr
+
+
+STARTED = """
+import sys
+import mmseg_aml
+for name in ('transformers', 'peft', 'torch._dynamo'):
+    assert name not in sys.modules, f'{name} was imported'
+import torch
+from mmengine.optim import build_optim_wrapper
+
+model = torch.nn.Linear(2, 1)
+kinds = [dict(type='Adafactor', lr=1e-3, relative_step=False), dict(type='AdamW', lr=1e-3)]
+for kind in kinds:
+    wrapper = build_optim_wrapper(model, dict(type='OptimWrapper', optimizer=kind))
+    wrapper.update_params(model(torch.ones(1, 2)).sum())
+    print('built', type(wrapper.optimizer).__module__)
+"""
+
+
+def test_importing_leaves_what_a_run_may_never_use():
+    """And an optimizer of transformers is there for whoever asks for it."""
+    done = subprocess.run([sys.executable, '-c', STARTED], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    built = [line.split()[1] for line in done.stdout.splitlines() if line.startswith('built ')]
+    assert built == ['transformers.optimization', 'torch.optim.adamw']
+
+
+def test_a_config_is_formatted_once(monkeypatch):
+    from mmengine.config import Config, config
+
+    text = Config(dict(model=dict(type='A', values=[1, 2, 3]))).pretty_text
+    before = config.FormatCode.cache_info()
+    assert Config(dict(model=dict(type='A', values=[1, 2, 3]))).pretty_text == text
+    other = Config(dict(model=dict(type='B', values=[1, 2, 3]))).pretty_text
+    after = config.FormatCode.cache_info()
+    assert (after.hits - before.hits, after.misses - before.misses) == (1, 1)
+    assert other == text.replace("'A'", "'B'")
+    fresh = getattr(config.FormatCode, '__wrapped__')  # noqa: B009
+    assert fresh('a=1', style_config=dict(based_on_style='pep8'))[0] == 'a = 1\n'
 
 
 def test_ops_import_and_explain_themselves():

@@ -8,6 +8,7 @@ from .checkpoints import allow_mmengine_checkpoints, never_read_pickles
 from .known_warnings import silence_known_warnings
 from .mmcv_lite import allow_mmcv_lite, has_compiled_ops
 from .mmpretrain import allow_mmpretrain_with_transformers5
+from .startup import format_configs_once, import_optim_without_transformers
 from .versions import check_versions
 
 __all__ = ['has_compiled_ops', 'install']
@@ -21,6 +22,8 @@ def install() -> None:
     """
     silence_known_warnings()
     check_versions()
+    import_optim_without_transformers()
+    format_configs_once()
     allow_mmcv_lite()
     allow_mmengine_checkpoints()
     never_read_pickles()
