@@ -7,20 +7,17 @@ backward, as ``torch.utils.flop_counter`` counts them.
 from __future__ import annotations
 
 import copy
-import weakref
 from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
 
 import torch
 from hosts import samples_for
+from peak_memory import PeakMemory
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
-from torch.utils.weak import WeakIdKeyDictionary
 
 from mmseg_aml.models.fusions.cross_attention import _axis_code
 from mmseg_aml.registry import MODELS
@@ -48,34 +45,6 @@ class MeanLogit(nn.Module):
 
     def forward(self, logits: Tensor, *_: Any, **__: Any) -> Tensor:
         return logits.float().mean()
-
-
-class PeakMemory(TorchDispatchMode):
-    """Bytes of the tensors that are alive at once, without those of ``known``."""
-
-    def __init__(self, known: list[Tensor]) -> None:
-        super().__init__()
-        self.live = self.peak = 0
-        by_identity: Any = weakref.ref  # a storage's reference; the default is for tensors
-        self._seen = WeakIdKeyDictionary(ref_type=by_identity)
-        for tensor in known:
-            self._seen[tensor.untyped_storage()] = True
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        output = func(*args, **(kwargs or {}))
-        tree_map_only(Tensor, self._add, output)
-        return output
-
-    def _add(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        if storage not in self._seen:
-            self._seen[storage] = True
-            weakref.finalize(storage, self._free, storage.nbytes())
-            self.live += storage.nbytes()
-            self.peak = max(self.peak, self.live)
-
-    def _free(self, size: int) -> None:
-        self.live -= size
 
 
 def every_one_masked(view: View, record: Record) -> tuple[Tensor, list[int]]:

@@ -6,6 +6,7 @@ MMEngine's registry and would surface as "X is not in the registry".
 
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import INFERENCERS as MMENGINE_INFERENCERS
 from mmengine.registry import LOOPS as MMENGINE_LOOPS
@@ -29,6 +30,7 @@ TRANSFORMS = Registry(
 DATA_SAMPLERS = Registry(
     'data sampler', parent=MMENGINE_DATA_SAMPLERS, locations=['mmseg_aml.datasets']
 )
+FUNCTIONS = Registry('function', parent=MMENGINE_FUNCTIONS, locations=['mmseg_aml.datasets'])
 METRICS = Registry('metric', parent=MMENGINE_METRICS, locations=['mmseg_aml.evaluation'])
 VISUALIZERS = Registry(
     'visualizer', parent=MMENGINE_VISUALIZERS, locations=['mmseg_aml.visualization']

@@ -12,6 +12,8 @@ import torch
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
+from .transfer import to_device
+
 
 class TextTokens(NamedTuple):
     """Token ids as the text encoder's own tokenizer made them.
@@ -24,6 +26,10 @@ class TextTokens(NamedTuple):
     ids: Tensor
     mask: Tensor
     starts: Tensor | None = None
+
+    def to(self, device: torch.device) -> TextTokens:
+        """On another device; the host does not wait for it."""
+        return TextTokens(*(None if t is None else to_device(t, device) for t in self))  # type: ignore
 
 
 class _TextFeatures(NamedTuple):

@@ -1,3 +1,3 @@
 """Data sets, samplers and transforms; submodules are imported to register them."""
 
-from . import controls, grefcoco, mixed, refcoco, samplers, skip_faults, transforms  # noqa: F401
+from . import collate, controls, grefcoco, mixed, refcoco, samplers, skip_faults, transforms  # noqa: F401

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,9 +15,11 @@ from torch import Tensor
 
 from ..registry import MODELS
 from ..structures import ExpressionGroup
+from ..transfer import stack_alike, to_device
 from .backbones.normalization import IMAGENET, Normalization
 
 IGNORED = 255
+Size = tuple[int, int]
 
 
 def flatten_expressions(groups: Sequence[ExpressionGroup | SegDataSample]) -> list[SegDataSample]:
@@ -65,9 +68,8 @@ class TextImageDataPreprocessor(BaseDataPreprocessor):
         std: Sequence[float] | None = None,
         size: tuple[int, int] | None = None,
         size_divisor: int = 1,
-        non_blocking: bool = False,
     ) -> None:
-        super().__init__(non_blocking=non_blocking)
+        super().__init__()
         if (mean is None) != (std is None):
             raise ValueError('data_preprocessor needs both mean and std, or neither')
         self.given = Normalization(tuple(mean), tuple(std)) if mean and std else None
@@ -84,30 +86,65 @@ class TextImageDataPreprocessor(BaseDataPreprocessor):
         """Makes ``inputs`` (B, 3, H, W), of the model's type, and a list of E data samples.
 
         Args:
-            data: ``inputs``, B tensors (3, h, w) RGB 0..255, and ``data_samples``, B
-                :class:`ExpressionGroup` (or plain data samples).
+            data: ``inputs``, (B, 3, h, w) or B tensors (3, h, w), RGB 0..255; ``data_samples``, B
+                :class:`ExpressionGroup` (or plain data samples); the ground truth is in them, or
+                is ``masks`` (E, h, w), as ``collate_expressions`` makes it.
             training: Whether to pad the ground truth with the images.
         """
-        raw: Any = self.cast_data(data['inputs'])
-        mean, std = self.mean.float(), self.std.float()
-        kind = self.mean.dtype  # float32, or what model.half() or .bfloat16() made of the model
-        images = [((image.float() - mean) / std).to(kind) for image in raw]
-        shape = self._padded_shape(images)
+        sizes = [(image.shape[-2], image.shape[-1]) for image in data['inputs']]
+        shape = self._padded_shape(sizes)
+        alone = [self._padded_shape([size]) for size in sizes]
         flat = flatten_expressions(data['data_samples'])
-        samples: list[Any] = [sample.to(self.device) for sample in flat]
-        alone = [self._padded_shape([image]) for image in images]
+        samples = [shallow_copy(sample, self.device) for sample in flat]
         for sample in samples:
             sample.set_metainfo({'pad_shape': shape, 'alone_shape': alone[sample.image_index]})
-            if training:
-                truth = sample.gt_sem_seg
-                _check_size(truth, images[sample.image_index], sample)
-                # int64 is what MMSegmentation's losses index with.
-                padded = _pad(truth.data.long(), shape, IGNORED)
-                sample.gt_sem_seg = PixelData(data=padded)
-        return dict(inputs=torch.stack([_pad(i, shape, 0) for i in images]), data_samples=samples)
+        self._place_truth(samples, data.get('masks'), sizes, shape if training else None)
+        return dict(inputs=self._images(data['inputs'], shape), data_samples=samples)
 
-    def _padded_shape(self, images: list[Tensor]) -> tuple[int, int]:
-        largest = tuple(max(image.shape[dim] for image in images) for dim in (1, 2))
+    def _images(self, images: Tensor | Sequence[Tensor], shape: Size) -> Tensor:
+        together = images if isinstance(images, Tensor) else stack_alike(images)
+        if isinstance(together, Tensor):
+            return _pad(self._normalise(together), shape, 0)
+        return torch.stack([_pad(self._normalise(image), shape, 0) for image in together])
+
+    def _normalise(self, images: Tensor) -> Tensor:
+        mean, std = self.mean.float(), self.std.float()
+        images = (to_device(images, self.device).float() - mean) / std
+        return images.to(self.mean.dtype)  # float32, or what model.half() or .bfloat16() made of it
+
+    def _place_truth(
+        self,
+        samples: Sequence[Any],
+        masks: Tensor | None,
+        sizes: Sequence[Size],
+        padded: Size | None,
+    ) -> None:
+        """Ground truth (1, H, W) on the device; in training ``padded`` to the size of images."""
+        truths = self._truths(samples, masks)
+        if padded:
+            for truth, sample in zip(truths, samples):
+                _check_size(truth, sizes[sample.image_index], sample)
+            # int64 is what MMSegmentation's losses index with.
+            if isinstance(truths, Tensor):
+                truths = _pad(truths.long(), padded, IGNORED)
+            else:
+                truths = [_pad(truth.long(), padded, IGNORED) for truth in truths]
+        for truth, sample in zip(truths, samples):
+            sample.gt_sem_seg = PixelData(data=truth)
+
+    def _truths(self, samples: Sequence[Any], masks: Tensor | None) -> Tensor | list[Tensor]:
+        """(E, 1, H, W) in one copy to the device, a list where sizes differ; [] if unknown."""
+        if masks is not None:
+            return to_device(masks, self.device)[:, None]
+        if not all('gt_sem_seg' in sample for sample in samples):
+            return []
+        together = stack_alike([sample.gt_sem_seg.data for sample in samples])
+        if isinstance(together, Tensor):
+            return to_device(together, self.device)
+        return [to_device(truth, self.device) for truth in together]
+
+    def _padded_shape(self, sizes: Sequence[Size]) -> Size:
+        largest = tuple(max(sides) for sides in zip(*sizes))
         if self.size is not None and any(a > b for a, b in zip(largest, self.size)):
             raise ValueError(
                 f'an image of {largest} (H, W) does not fit data_preprocessor.size={self.size}: '
@@ -118,12 +155,23 @@ class TextImageDataPreprocessor(BaseDataPreprocessor):
         return -(-height // divisor) * divisor, -(-width // divisor) * divisor
 
 
-def _check_size(truth: PixelData, image: Tensor, sample: SegDataSample) -> None:
-    size = tuple(truth.shape or ())
-    if size != tuple(image.shape[-2:]):
+def shallow_copy(sample: SegDataSample, device: torch.device) -> SegDataSample:
+    """Another record of the same values, those of pixels on ``device``."""
+    twin = copy.copy(sample)
+    for fields in ('_metainfo_fields', '_data_fields'):
+        twin.__dict__[fields] = set(getattr(sample, fields))
+    for name, value in sample.items():
+        if isinstance(value, PixelData) and name != 'gt_sem_seg':
+            twin.set_data({name: PixelData(data=to_device(value.data, device))})
+    return twin
+
+
+def _check_size(truth: Tensor, seen: Size, sample: SegDataSample) -> None:
+    size = tuple(truth.shape[-2:])
+    if size != seen:
         raise ValueError(
             f'ground truth of {sample.metainfo.get("img_path")} is {size}, what the '
-            f'network sees of it {tuple(image.shape[-2:])}: in a training pipeline LoadRefMasks '
+            f'network sees of it {seen}: in a training pipeline LoadRefMasks '
             'comes before what changes the size'
         )
 

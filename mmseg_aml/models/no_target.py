@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..registry import MODELS
 from ..structures import TextImageFeatures
+from ..transfer import to_device
 
 
 @runtime_checkable
@@ -39,14 +40,14 @@ def has_no_target(data_samples: Sequence[SegDataSample], like: Tensor) -> Tensor
 
     The mask alone is not enough: a target may vanish when the image is resized.
     """
-    flags: list[bool | Tensor] = []
-    for sample in data_samples:
-        known = sample.metainfo.get('no_target')
-        if known is None:
-            flags.append((sample.gt_sem_seg.data != 1).all())  # type: ignore[attr-defined]
-        else:
-            flags.append(bool(known))
-    return torch.stack([torch.as_tensor(flag, device=like.device) for flag in flags]).long()
+    given = [sample.metainfo.get('no_target') for sample in data_samples]
+    known = to_device(torch.tensor([bool(flag) for flag in given]), like.device)
+    if None not in given:
+        return known.long()
+    masks: list[Tensor] = [sample.gt_sem_seg.data for sample in data_samples]  # type: ignore
+    empty = torch.stack([(mask != 1).all() for mask in masks])
+    unknown = to_device(torch.tensor([flag is None for flag in given]), like.device)
+    return torch.where(unknown, empty, known).long()
 
 
 @MODELS.register_module()

@@ -107,11 +107,17 @@ class View:
         with self._mode():
             return self.segmentor.head_forward(self.features)
 
-    def supervised_loss(self) -> dict[str, Tensor]:
-        """The host's losses; an ``output`` that was asked for before is not computed again."""
+    def supervised_loss(self, features: TextImageFeatures | None = None) -> dict[str, Tensor]:
+        """The host's losses; an ``output`` that was asked for before is not computed again.
+
+        Args:
+            features: The view's, as part of another graph.
+        """
         output = self.__dict__.get('output')
         with self._mode():
-            return self.segmentor.supervised_loss(self.features, self.samples, output=output)
+            return self.segmentor.supervised_loss(
+                self.features if features is None else features, self.samples, output=output
+            )
 
     @property
     def size(self) -> Size:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..registry import MODELS
 from ..structures import TextTokens
+from ..transfer import to_device
 from .base import Masked, View
 from .masking.blocks import block_grid, pool_blocks, valid_pixels
 from .masking.masker import Masker
@@ -44,8 +45,9 @@ def random_patch_mask(noise: Tensor, ratio: float, maskable: Tensor | None = Non
     """
     if maskable is None:
         maskable = torch.ones_like(noise, dtype=torch.bool)
-    counts = maskable.sum(1).tolist()
-    kept = torch.tensor([int(count * (1 - ratio)) for count in counts], device=noise.device)
+    # A table for every count there may be: reading the counts would make the host wait.
+    kept = torch.tensor([int(count * (1 - ratio)) for count in range(maskable.shape[1] + 1)])
+    kept = to_device(kept, noise.device)[maskable.sum(1)]
     rank = noise.masked_fill(~maskable, math.inf).argsort(dim=1, stable=True).argsort(1)
     return maskable & (rank >= kept[:, None])
 
@@ -67,7 +69,7 @@ def soft_target_loss(
     loss = F.cross_entropy(
         as_two_channels(logits),
         as_two_channels(teacher.detach()).softmax(1),
-        weight=class_weight.to(logits.device),
+        weight=to_device(class_weight, logits.device),
         reduction='none',
     )
     return loss.mean() if valid is None else (loss * valid).sum() / valid.sum()
@@ -118,7 +120,7 @@ class RandomBlocks(BaseModule):
     def forward(self, scores: Tensor, view: View, generator: torch.Generator) -> Masked:
         """Of ``scores`` only the length and the device matter; weak = all whole blocks."""
         size, grid = self.block_size, block_grid(view.size, self.block_size)
-        noise = torch.rand(len(scores), *grid, generator=generator).to(scores.device)
+        noise = to_device(torch.rand(len(scores), *grid, generator=generator), scores.device)
         whole = pool_blocks(view.valid, size, 'sum') == size**2
         masked = random_patch_mask(noise.flatten(1), self.ratio, whole.flatten(1))
         return Masked(masked.view(noise.shape), whole, size)
@@ -201,7 +203,8 @@ class MaskRISLossWrapper(TwoViews):
         self.text_shares = (text_shares[0], text_shares[1])  # a config may give a list
         self.whole_words = whole_words
         self.distillation = distillation
-        self.class_weight = torch.tensor(class_weight)
+        self.class_weight: Tensor
+        self.register_buffer('class_weight', torch.tensor(class_weight), persistent=False)
 
     def masked_text(self, clean: View, generator: torch.Generator) -> dict[str, Any]:
         """Token ids with masked words (E, L)."""

@@ -11,6 +11,7 @@ from mmseg.utils import add_prefix
 from torch import Tensor
 
 from .base import View, scaled
+from .folding import can_fold, cut, fold
 from .iteration import StepGenerator, progress
 from .masking.masker import Masker, Record, masked_images
 
@@ -24,7 +25,8 @@ class TwoViews(BaseModule):
     1. The clean view is encoded: as part of the training where ``clean_weight`` > 0, else
        in eval mode without gradient (stage 1), and only if the masker asks for it.
     2. ``masker`` chooses what goes dark; ``last`` keeps its record.
-    3. The masked view is encoded and gives its losses, under ``prefix``.
+    3. The masked view is encoded and gives its losses, under ``prefix``. A trained clean view
+       has its backward pass before (:mod:`.folding`): two views take the memory of one.
 
     Of two trained views, the clean one updates BatchNorm's running statistics, since
     inference sees clean images.
@@ -39,6 +41,7 @@ class TwoViews(BaseModule):
     """
 
     prefix: str
+    reads_clean_graph = False  # whether gradients of the masked view reach the clean view's graph
 
     def __init__(
         self,
@@ -86,7 +89,7 @@ class TwoViews(BaseModule):
             images, index = masked_images(clean, record)
             self.last = record
         teacher = self.teacher(clean)
-        losses = scaled(clean.supervised_loss(), self.clean_weight) if trained else {}
+        losses = self._clean_losses(clean) if trained else {}
         masked = View(
             segmentor,
             images,
@@ -97,7 +100,23 @@ class TwoViews(BaseModule):
         )
         found = self.masked_loss(masked, teacher)
         losses.update(scaled(found, 1 - self.clean_weight, self.prefix))
-        return {**losses, **self._learn(clean)}
+        return losses if trained else {**losses, **self._learn(clean)}
+
+    def _clean_losses(self, clean: View) -> dict[str, Tensor]:
+        """Of the clean view, whose graph is freed before the masked view is built."""
+        features, pairs, folds = clean.features, [], can_fold(clean.inputs.device)
+        if self.reads_clean_graph:
+            folds = folds and 'output' not in clean.__dict__
+            if folds:  # the encoders' graph stays, the decoder's is freed
+                features, pairs = cut(features)
+        losses = scaled(clean.supervised_loss(features), self.clean_weight)
+        losses.update(self._learn(clean))
+        if not folds:
+            return losses
+        weights = (w for w in clean.segmentor.parameters() if w.requires_grad)
+        folded = fold(losses, [*pairs, *((weight, weight) for weight in weights)])
+        clean.__dict__.pop('output', None)
+        return folded
 
     def masked_text(self, clean: View, generator: torch.Generator) -> dict[str, Any]:
         """``tokens`` or ``text`` of the masked view; by default the sentences as they are."""

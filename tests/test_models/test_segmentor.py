@@ -263,7 +263,7 @@ def test_fusion_ignores_padding_tokens_and_wrong_levels_are_named():
 
 
 def test_position_code_tells_every_pixel_apart():
-    code = position_code(14, 20, 64)
+    code = position_code(14, 20, 64, torch.zeros(0))
     assert code.shape == (280, 64)
     distance = torch.cdist(code, code) + torch.eye(280) * 9
     assert distance.min() > 0.05

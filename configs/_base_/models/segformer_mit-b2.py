@@ -30,6 +30,6 @@ model = dict(
         threshold=0.5,  # MMSegmentation's default for one channel is 0.3
         norm_cfg=dict(type='SyncBN', requires_grad=True),
         align_corners=False,
-        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=True),
+        loss_decode=dict(type='mmseg_aml.BinaryCrossEntropy'),
     ),
 )

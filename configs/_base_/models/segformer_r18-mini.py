@@ -48,7 +48,7 @@ model = dict(
         threshold=0.5,
         norm_cfg=dict(type='BN'),
         loss_decode=[
-            dict(type='CrossEntropyLoss', loss_name='loss_ce', use_sigmoid=True),
+            dict(type='mmseg_aml.BinaryCrossEntropy', loss_name='loss_ce'),
             dict(type='mmseg_aml.BinaryDiceLoss', loss_weight=0.5),
         ],
     ),

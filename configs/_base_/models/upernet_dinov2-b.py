@@ -33,6 +33,6 @@ model = dict(
         threshold=0.5,  # MMSegmentation's default for one channel is 0.3
         norm_cfg=norm_cfg,
         align_corners=False,
-        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=True),
+        loss_decode=dict(type='mmseg_aml.BinaryCrossEntropy'),
     ),
 )

@@ -246,12 +246,7 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 def default_losses() -> list[dict[str, Any]]:
     """Binary cross entropy and Dice, weighted equally (the paper's weights are unknown)."""
     return [
-        dict(
-            type='mmseg.CrossEntropyLoss',
-            use_sigmoid=True,
-            avg_non_ignore=True,
-            loss_name='loss_bce',
-        ),
+        dict(type='mmseg_aml.BinaryCrossEntropy', avg_non_ignore=True, loss_name='loss_bce'),
         dict(type='mmseg_aml.BinaryDiceLoss'),
     ]
 

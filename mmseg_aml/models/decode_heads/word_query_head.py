@@ -142,7 +142,7 @@ class WordQueryHead(BaseDecodeHead):
         """Cells of the coarsest level (E, N, C) learn where the mask so far is, then read the
         words and each other."""
         regions = regions + self.matched(known[:, -regions.shape[1] :, None].exp())
-        place = position_code(size[0], size[1], regions.shape[2]).to(regions)
+        place = position_code(size[0], size[1], regions.shape[2], regions)
         text = TextFeatures(words, mask, words[:, 0])
         for layer in self.comparisons:
             regions = layer(regions, place, text)

@@ -17,19 +17,19 @@ from ...structures import TextFeatures
 
 
 @lru_cache(maxsize=64)
-def _axis_code(size: int, channels: int) -> Tensor:
+def _axis_code(size: int, channels: int, device: torch.device) -> Tensor:
     position = (torch.arange(size) + 0.5) / size * 2 * math.pi
     frequency = 2.0 ** torch.arange(math.ceil(channels / 2)) / 2
     angle = position[:, None] * frequency[None].clamp(max=64.0)
-    return torch.cat([angle.sin(), angle.cos()], 1)[:, :channels]
+    return torch.cat([angle.sin(), angle.cos()], 1)[:, :channels].to(device)
 
 
-def position_code(height: int, width: int, channels: int) -> Tensor:
+def position_code(height: int, width: int, channels: int, like: Tensor) -> Tensor:
     """Sine code (H*W, C) of relative positions: first half rows, second half columns."""
     rows, columns = channels // 2, channels - channels // 2
-    y = _axis_code(height, rows)[:, None].expand(height, width, rows)
-    x = _axis_code(width, columns)[None].expand(height, width, columns)
-    return torch.cat([y, x], 2).reshape(height * width, channels)
+    y = _axis_code(height, rows, like.device)[:, None].expand(height, width, rows)
+    x = _axis_code(width, columns, like.device)[None].expand(height, width, columns)
+    return torch.cat([y, x], 2).reshape(height * width, channels).to(like.dtype)
 
 
 class FusionLayer(nn.Module):
@@ -131,7 +131,7 @@ class CrossAttentionFusion(BaseModule):
         for key, layers in self.layers.items():
             level = levels[int(key)]
             _, channels, height, width = level.shape
-            position = position_code(height, width, channels).to(level)
+            position = position_code(height, width, channels, level)
             pixels = level.flatten(2).transpose(1, 2)  # (E, H*W, C)
             for layer in cast(nn.ModuleList, layers):
                 pixels = layer(pixels, position, text)

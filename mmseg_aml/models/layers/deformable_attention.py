@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmseg_aml.compat import has_compiled_ops
+from mmseg_aml.transfer import to_device
 
 Sizes = Sequence[tuple[int, int]]
 
@@ -109,8 +110,9 @@ def _per_sample(
     levels: Sequence[int], *, heads: int, points: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
     """One number per level -> (H * L * P), the order of the samples."""
-    column = torch.tensor(levels, dtype=dtype, device=device)[:, None]
-    return column.expand(heads, -1, points).flatten()
+    # Filled on the device: the copy of a list would make the host wait for it.
+    rows = [torch.full((1, points), level, dtype=dtype, device=device) for level in levels]
+    return torch.cat(rows).expand(heads, -1, -1).flatten()
 
 
 def _maps(value: Tensor, sizes: Sizes) -> list[Tensor]:
@@ -139,8 +141,8 @@ def sample_compiled(value: Tensor, sizes: Sizes, x: Tensor, y: Tensor, weights: 
     from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction
 
     locations = torch.stack((x, y), -1)
-    shapes = torch.tensor(sizes, device=value.device)
-    starts = torch.tensor(level_starts(sizes), device=value.device)
+    shapes = to_device(torch.tensor(sizes), value.device)
+    starts = to_device(torch.tensor(level_starts(sizes)), value.device)
     # The op wants the batch to be a multiple of its step: take the whole batch at once.
     return MultiScaleDeformableAttnFunction.apply(  # type: ignore[return-value]
         value.contiguous(), shapes, starts, locations, weights.contiguous(), value.shape[0]

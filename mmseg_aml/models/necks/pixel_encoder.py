@@ -113,7 +113,7 @@ class PixelEncoder(BaseModule):
             else:
                 x = lateral + F.interpolate(x, size, mode='bilinear')
                 x = x + self.mixers[i](x)
-            place = self.position(position_code(size[0], size[1], self.channels).to(x))  # (N, C)
+            place = self.position(position_code(size[0], size[1], self.channels, x))  # (N, C)
             if str(i) in self.context:
                 cells = self.context[str(i)](x.flatten(2).transpose(1, 2), place)
                 x = cells.transpose(1, 2).unflatten(2, size)

@@ -20,7 +20,10 @@ from ...structures import TextFeatures, TextImageFeatures, TextTokens
 from ..backbones.normalization import agree
 from ..data_preprocessor import TextImageDataPreprocessor
 from ..layers.batch_statistics import update_statistics_once
+from ..losses.accuracy import without_accuracy
 from ..no_target import GeneralisedHead, check_one_decides
+from .expressions import expand, image_index, levels_read
+from .strategy_keys import without_strategy
 
 Levels = tuple[Tensor, ...]
 READY = "mmseg_aml.apis.RISInferencer(config, weights)(image, 'a sentence')"
@@ -217,7 +220,7 @@ class TextImageSegmentor(BaseSegmentor):
     ) -> TextImageFeatures:
         """``images``: of :meth:`_before_text`."""
         index = image_index(data_samples) if index is None else index
-        images = tuple(expand(rows, index) for rows in images)
+        images = expand(images, index)
         if text is None:
             tokens = tokens or self.tokenize(data_samples)
         if self.backbone_reads_text:
@@ -263,21 +266,17 @@ class TextImageSegmentor(BaseSegmentor):
         """
         head_inputs = features if self.head_reads_text else features.fused
         samples = list(data_samples)
-        if output is None:
-            decoded = self.decode_head.loss(head_inputs, samples, self.train_cfg)
-        else:
-            decoded = self.decode_head.loss_by_feat(output, samples)
-        losses = add_prefix(decoded, 'decode')
-        if self.auxiliary_head is not None:
-            losses.update(
-                add_prefix(
-                    self.auxiliary_head.loss(features.fused, samples, self.train_cfg),
-                    'aux',
-                )
-            )
+        with without_accuracy():
+            if output is None:
+                decoded = self.decode_head.loss(head_inputs, samples, self.train_cfg)
+            else:
+                decoded = self.decode_head.loss_by_feat(output, samples)
+            losses = add_prefix(decoded, 'decode')
+            if self.auxiliary_head is not None:
+                auxiliary = self.auxiliary_head.loss(features.fused, samples, self.train_cfg)
+                losses.update(add_prefix(auxiliary, 'aux'))
         if self.no_target_head is not None:
             losses.update(add_prefix(self.no_target_head.loss(features, samples), 'no_target'))
-        # Pixel accuracy is mostly background, and a constant with one output channel.
         return {key: value for key, value in losses.items() if not key.endswith('acc_seg')}
 
     def loss(self, inputs: Tensor, data_samples: list[SegDataSample]) -> dict[str, Tensor]:
@@ -418,45 +417,3 @@ def _refuse(unknown: dict[str, Any]) -> None:
         raise TypeError(NOT_BY_IMAGE_ALONE)
     if unknown:
         raise TypeError(f'TextImageSegmentor has no arguments {sorted(unknown)}')
-
-
-def without_strategy(
-    model: TextImageSegmentor, state: dict[str, Any], prefix: str, *_: object
-) -> None:
-    """What a strategy learned goes to the same strategy only, and is missed by none.
-
-    So weights of any training load into any other and into inference without a warning;
-    resuming compares all keys (``check_fits``).
-    """
-    start = f'{prefix}loss_wrapper.'
-    own = {} if model.loss_wrapper is None else model.loss_wrapper.state_dict(prefix=start)
-    for key in [key for key in state if key.startswith(start)]:
-        if key not in own or own[key].shape != state[key].shape:
-            del state[key]
-    for key, value in own.items():
-        state.setdefault(key, value)
-
-
-def levels_read(*heads: dict[str, Any] | None) -> list[int] | None:
-    """Levels that the heads read by their ``in_index``; None if one does not say."""
-    read: set[int] = set()
-    for head in filter(None, heads):
-        index = head.get('in_index')
-        if index is None:
-            return None
-        read.update([index] if isinstance(index, int) else index)
-    return sorted(read)
-
-
-def image_index(data_samples: Sequence[SegDataSample]) -> list[int]:
-    """Row of every expression's image in the batch."""
-    return [sample.metainfo['image_index'] for sample in data_samples]
-
-
-def expand(images: Tensor, index: list[int] | Tensor) -> Tensor:
-    """Rows of ``images`` (B, ...) per expression (E, ...); no copy if they are the same."""
-    if isinstance(index, Tensor):  # as many as there are when an exported graph runs
-        return images[index]
-    if index == list(range(len(images))):
-        return images
-    return images[torch.tensor(index, device=images.device)]

@@ -86,6 +86,7 @@ class CARISTextEncoder(HFTextEncoder):
             tokens (E, L, C); sentence is the first slot ([CLS]).
         """
         prompts = self.prompts(visual[-1])
+        tokens = tokens.to(prompts.device)
         embedded = self.model.embeddings(input_ids=tokens.ids)
         mask = F.pad(tokens.mask, (0, prompts.shape[1]), value=True)
         bias = (~mask)[:, None, None].to(embedded.dtype) * -10000.0  # added to the scores

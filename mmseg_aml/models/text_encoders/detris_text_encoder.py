@@ -17,6 +17,7 @@ from mmseg_aml.structures import TextFeatures, TextTokens
 
 from .clip_tokenizer import clean_text, load_clip_tokenizer
 from .hf_text_encoder import fetch, load_tokenizer
+from .seen import SeenSentences
 
 # (transformers' CLIPTextModelWithProjection, CLIP's release)
 _NAMES = (
@@ -138,6 +139,7 @@ class DETRISTextEncoder(BaseModule):
                 f'{tokenizer!r} pads with {self.tokenizer.pad_token_id}'
             )
         self._told_truncation = False
+        self._seen = SeenSentences()
         self.token_embedding = nn.Embedding(vocabulary or len(self.tokenizer), width)
         self.positional_embedding = nn.Parameter(torch.empty(positions, width))
         self.transformer = Transformer(
@@ -170,7 +172,10 @@ class DETRISTextEncoder(BaseModule):
         self._is_init = True
 
     def tokenize(self, expressions: Sequence[str]) -> TextTokens:
-        """Token ids of E sentences, (E, L) each, padded with 0, on the module's device."""
+        """Token ids of E sentences, (E, L) each, padded with 0, on the CPU."""
+        return self._seen.tokens(expressions, self._tokenize)
+
+    def _tokenize(self, expressions: list[str]) -> TextTokens:
         texts = [clean_text(text) if self.cleans else text for text in expressions]
         rows = self.tokenizer(texts, add_special_tokens=True)['input_ids']
         ids = torch.zeros(len(rows), self.max_length, dtype=torch.long)
@@ -180,7 +185,6 @@ class DETRISTextEncoder(BaseModule):
                 self._tell_truncation(expressions[i], len(row))
                 kept[-1] = row[-1]
             ids[i, : len(kept)] = torch.tensor(kept)
-        ids = ids.to(self.positional_embedding.device)
         return TextTokens(ids, ids != 0)
 
     def _tell_truncation(self, expression: str, length: int) -> None:
@@ -195,6 +199,7 @@ class DETRISTextEncoder(BaseModule):
 
     def forward(self, tokens: TextTokens) -> TextFeatures:
         """Encodes E sentences: all slots (E, L, C), and the projected closing token (E, C)."""
+        tokens = tokens.to(self.positional_embedding.device)
         slots = torch.arange(tokens.ids.shape[1], device=tokens.ids.device)
         causal = slots[None] > slots[:, None]  # no padding mask: padding comes after the words
         x = self.token_embedding(tokens.ids) + self.positional_embedding[: len(slots)]

@@ -17,6 +17,7 @@ from ..adapters import add_adapter, load_base
 from ..hugging_face import checkpoint_activations, fetch
 from ..weights import locate
 from .pooling import pooling_of
+from .seen import SeenSentences
 from .words import word_starts
 
 ASSETS = Path(__file__).resolve().parents[2] / 'assets'
@@ -90,6 +91,7 @@ class HFTextEncoder(BaseModule):
             self._check_length(self.model.config.max_position_embeddings)
         self.out_channels: int = self.model.config.hidden_size
         self._told_truncation = False
+        self._seen = SeenSentences()
         if with_cp:
             checkpoint_activations(self.model, 'HFTextEncoder')
         if adapter:
@@ -123,8 +125,11 @@ class HFTextEncoder(BaseModule):
         return self
 
     def tokenize(self, expressions: Sequence[str]) -> TextTokens:
-        """Token ids of E sentences, (E, L) each, on the module's device."""
-        encoded = self.tokenizer(list(expressions), add_special_tokens=True)
+        """Token ids of E sentences, (E, L) each, on the CPU; no sentence is tokenised twice."""
+        return self._seen.tokens(expressions, self._tokenize)
+
+    def _tokenize(self, expressions: list[str]) -> TextTokens:
+        encoded = self.tokenizer(expressions, add_special_tokens=True)
         rows = encoded['input_ids']
         too_long = [i for i, row in enumerate(rows) if len(row) > self.max_length]
         if too_long:
@@ -142,9 +147,7 @@ class HFTextEncoder(BaseModule):
                 begins = word_starts(encoded.encodings[i], expressions[i])[: len(kept)]
                 begins[-1] = begins[-1] and kept[-1] == row[len(kept) - 1]  # not the closing one
                 starts[i, : len(kept)] = torch.tensor(begins)
-        device = next(self.model.parameters()).device
-        known = encoded.encodings is not None
-        return TextTokens(ids.to(device), mask.to(device), starts.to(device) if known else None)
+        return TextTokens(ids, mask, starts if encoded.encodings is not None else None)
 
     def _tell_truncation(self, expression: str, length: int) -> None:
         if not self._told_truncation:
@@ -158,6 +161,7 @@ class HFTextEncoder(BaseModule):
 
     def forward(self, tokens: TextTokens) -> TextFeatures:
         """Encodes E sentences to tokens (E, L, C) and sentence (E, C)."""
+        tokens = tokens.to(next(self.model.parameters()).device)
         attended = None if self.reads_padding else tokens.mask.long()
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             output = self.model(input_ids=tokens.ids, attention_mask=attended)

@@ -11,6 +11,7 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from ...registry import MODELS
+from ...transfer import to_device
 from ..base import Masked, View
 from ..masking.blocks import choose, pool_blocks, spared_blocks, upsample_scores
 
@@ -78,7 +79,7 @@ class AFM(BaseModule):
         weak = self.weak(scores, view)
         sparing = self.keep_target > 0
         draws = torch.rand(len(weak), 1 + sparing, *weak.shape[1:], generator=generator)
-        draws = draws.to(weak.device).flatten(2)  # (E, 1 or 2, N)
+        draws = to_device(draws, weak.device).flatten(2)  # (E, 1 or 2, N)
         candidates = weak.flatten(1)
         count = (candidates.sum(1) * self.ratio).floor()
         if sparing:

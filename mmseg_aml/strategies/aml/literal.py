@@ -10,6 +10,7 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from ...registry import MODELS
+from ...transfer import to_device
 from ..base import Masked, View
 from ..masking.blocks import pool_blocks, upsample_scores
 
@@ -42,7 +43,7 @@ class LiteralAFM(BaseModule):
         """As :meth:`AFM.forward`."""
         pixels = upsample_scores(scores, view.size, view.valid)
         weak = view.valid & (pixels < self.threshold)
-        drawn = torch.rand(weak.shape, generator=generator).to(weak.device) < self.ratio
+        drawn = to_device(torch.rand(weak.shape, generator=generator), weak.device) < self.ratio
         size = self.block_size
         masked, any_weak = (pool_blocks(part, size, 'max') > 0 for part in (weak & drawn, weak))
         return Masked(masked, any_weak, size)

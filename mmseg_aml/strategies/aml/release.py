@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...engine.checkpoints import CheckpointError, read_checkpoint
 from ...registry import MODELS
+from ...transfer import to_device
 from ..base import Alignment, Masked, View
 from ..iteration import run_seed
 from ..masking.blocks import Size, pool_blocks, upsample_scores
@@ -57,7 +58,7 @@ def release_blocks(
     for sample, weak in zip(masked, patches < threshold):
         pairs = weak.nonzero()
         if len(pairs):
-            drawn = permute(len(pairs)).to(pairs.device)[: max(1, len(pairs) // 4)]
+            drawn = to_device(permute(len(pairs)), pairs.device)[: max(1, len(pairs) // 4)]
             sample[pairs[drawn].clamp(max=rows * columns - 1).flatten()] = True
     return masked.unflatten(1, (rows, columns))
 
@@ -134,7 +135,9 @@ class UntrainedLinear(BaseModule):
         visual, text = view.features.visual[self.level], view.features.text
         with torch.autocast(visual.device.type, enabled=False):
             layer = self.projection(visual.shape[1], text.tokens.shape[2])
-            tokens = F.linear(text.tokens.float(), *(part.to(visual.device) for part in layer))
+            tokens = F.linear(
+                text.tokens.float(), *(to_device(part, visual.device) for part in layer)
+            )
             patches = visual.float().flatten(2).transpose(1, 2)
             shares = (patches @ tokens.transpose(1, 2)).softmax(-1)
             return patch_max(shares, visual.shape[-2], visual.shape[-1])
@@ -164,7 +167,8 @@ def read_projection(path: str) -> tuple[Tensor, Tensor]:
 class AMLReleaseLossWrapper(TwoViews):
     """The published training step: half of the loss on each view, one backward pass.
 
-    The masked view gets the clean view's text features, as in the release.
+    The masked view gets the clean view's text features, as in the release: its gradients reach
+    the clean view's encoders, whose graph stays in memory.
 
     Args:
         estimator: Default: :class:`UntrainedLinear`.
@@ -173,6 +177,7 @@ class AMLReleaseLossWrapper(TwoViews):
     """
 
     prefix = 'aml.'
+    reads_clean_graph = True
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ import torch
 from mmengine.model import BaseModule
 
 from ...registry import MODELS
+from ...transfer import to_device
 from ..base import Alignment, View
 from ..iteration import StepGenerator
 
@@ -37,4 +38,4 @@ class UniformNoise(BaseModule):
         """Scores on the patch grid, new ones in every step."""
         level = view.features.visual[self.level]
         shape = (len(level), *level.shape[-2:])
-        return Alignment(torch.rand(shape, generator=self._generator()).to(level.device))
+        return Alignment(to_device(torch.rand(shape, generator=self._generator()), level.device))

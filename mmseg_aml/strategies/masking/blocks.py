@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...transfer import to_device
+
 Size = tuple[int, int]
 _FILL = dict(max=float('-inf'), min=float('inf'), sum=0.0)
 
@@ -36,7 +38,7 @@ def valid_pixels(sizes: Sequence[Size], image_size: Size, device: torch.device) 
     """(E, H, W) bool, False in the padding right of and below each image of ``sizes``."""
     rows = torch.arange(image_size[0], device=device)
     columns = torch.arange(image_size[1], device=device)
-    limits = torch.tensor(list(sizes), device=device)
+    limits = to_device(torch.tensor(list(sizes)), device)
     inside_rows = rows[None, :, None] < limits[:, :1, None]
     return inside_rows & (columns[None, None] < limits[:, 1:, None])
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from mmengine.dist import master_only
 from mmengine.runner import Runner
+from mmengine.structures import PixelData
 from torch import nn
 
 from ...models.data_preprocessor import flatten_expressions
@@ -26,6 +27,8 @@ def draw_training_sample(
     """
     image = data_batch['inputs'][0]
     sample = copy.deepcopy(flatten_expressions(data_batch['data_samples'][:1])[0])
+    if 'masks' in data_batch:
+        sample.gt_sem_seg = PixelData(data=data_batch['masks'][:1])
     sample.set_metainfo(dict(ori_shape=tuple(image.shape[-2:])))  # the masks are resized, too
     with torch.no_grad():
         model.eval()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...registry import MODELS
+from ...transfer import to_device
 from ..base import Alignment, LearningEstimator, Masked, View, check_estimator, check_filter
 from .blocks import apply_blocks, pool_blocks, redistribute
 from .controls import check_control, partners
@@ -70,13 +71,13 @@ class Masker(nn.Module):
             rows = partners(self.control, view.samples)
             alone = [row is None for row in rows]
             if any(alone):
-                maskable &= ~torch.tensor(alone, device=maskable.device)
+                maskable &= ~to_device(torch.tensor(alone), maskable.device)
             alignment = alignment.of([own if row is None else row for own, row in enumerate(rows)])
         found = self.filter(alignment.scores, view, generator)
         masked = found.masked
         if self.control == 'random':
             area = pool_blocks(view.valid, found.block_size, 'sum')
-            draws = torch.rand(masked.shape, generator=generator).to(masked.device)
+            draws = to_device(torch.rand(masked.shape, generator=generator), masked.device)
             masked = redistribute(masked, area, draws)
         found = found._replace(masked=masked & maskable[:, None, None])
         return record_of(alignment, found, view)
@@ -109,6 +110,9 @@ def masked_images(view: View, record: Record) -> tuple[Tensor, list[int] | None]
     for expression, key in enumerate(views):
         first.setdefault(key, expression)
     order = {key: row for row, key in enumerate(first)}
-    images = view.inputs[[row for row, _ in first]]
-    blocks = record.masked[list(first.values())]
+    shown, chosen = (
+        to_device(torch.tensor(rows), view.inputs.device)
+        for rows in ([row for row, _ in first], list(first.values()))
+    )
+    images, blocks = view.inputs[shown], record.masked[chosen]
     return apply_blocks(images, blocks, record.block_size), [order[key] for key in views]

@@ -1,0 +1,6 @@
+"""Put ``small_hosts`` in reach of tests."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
