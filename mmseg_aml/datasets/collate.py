@@ -22,7 +22,7 @@ def collate_expressions(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
         :class:`ExpressionGroup`; ``masks`` (E, H, W) uint8, the ground truth of all expressions,
         which then is in no data sample. Masks of different sizes stay in their data samples.
     """
-    if not all(isinstance(item.get('data_samples'), ExpressionGroup) for item in items):
+    if not all(isinstance(item, dict) and _is_ours(item) for item in items):
         return pseudo_collate(items)  # type: ignore[return-value]
     images = [item['inputs'] for item in items]
     groups = [item['data_samples'] for item in items]
@@ -35,3 +35,7 @@ def collate_expressions(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
             for sample in samples:
                 del sample.gt_sem_seg
     return batch
+
+
+def _is_ours(item: dict[str, Any]) -> bool:
+    return isinstance(item.get('data_samples'), ExpressionGroup)
