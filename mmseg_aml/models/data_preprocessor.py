@@ -95,7 +95,7 @@ class TextImageDataPreprocessor(BaseDataPreprocessor):
         shape = self._padded_shape(sizes)
         alone = [self._padded_shape([size]) for size in sizes]
         flat = flatten_expressions(data['data_samples'])
-        samples = [shallow_copy(sample, self.device) for sample in flat]
+        samples: list[Any] = [shallow_copy(sample, self.device) for sample in flat]
         for sample in samples:
             sample.set_metainfo({'pad_shape': shape, 'alone_shape': alone[sample.image_index]})
         self._place_truth(samples, data.get('masks'), sizes, shape if training else None)
@@ -160,9 +160,11 @@ def shallow_copy(sample: SegDataSample, device: torch.device) -> SegDataSample:
     twin = copy.copy(sample)
     for fields in ('_metainfo_fields', '_data_fields'):
         twin.__dict__[fields] = set(getattr(sample, fields))
-    for name, value in sample.items():
+    values: Any = dict(sample.items())
+    for name, value in values.items():
         if isinstance(value, PixelData) and name != 'gt_sem_seg':
-            twin.set_data({name: PixelData(data=to_device(value.data, device))})
+            pixels: Any = value
+            twin.set_data({name: PixelData(data=to_device(pixels.data, device))})
     return twin
 
 

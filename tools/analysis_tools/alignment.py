@@ -45,7 +45,7 @@ from mmseg_aml.engine.checkpoints import (
     without_module,
 )
 from mmseg_aml.evaluation.tester import load_test_config
-from mmseg_aml.models.segmentors.text_image_segmentor import image_index
+from mmseg_aml.models.segmentors.expressions import image_index
 from mmseg_aml.registry import DATASETS, MODELS
 from mmseg_aml.strategies.base import View
 from mmseg_aml.strategies.study.alignment import (
