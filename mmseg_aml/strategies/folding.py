@@ -80,8 +80,8 @@ def own_memory(gradients: Sequence[Tensor]) -> list[Tensor]:
     for gradient in gradients:
         storage = gradient.untyped_storage()
         whole = storage.nbytes() == gradient.numel() * gradient.element_size()
-        own.append(gradient if whole and storage.data_ptr() not in seen else gradient.clone())
-        seen.add(storage.data_ptr())
+        own.append(gradient if whole and storage._cdata not in seen else gradient.clone())
+        seen.add(storage._cdata)
     return own
 
 
