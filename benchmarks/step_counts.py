@@ -24,6 +24,7 @@ from mmseg_aml.registry import MODELS
 from mmseg_aml.strategies.base import Masked, View
 from mmseg_aml.strategies.masking.blocks import apply_blocks
 from mmseg_aml.strategies.masking.masker import Record
+from mmseg_aml.structures import TextTokens
 
 
 class Checkerboard(nn.Module):
@@ -91,14 +92,14 @@ def count(
     if fake.loss_wrapper is not None:
         fake.loss_wrapper.masker.filter = Checkerboard()
         fake.loss_wrapper.text_ratio = 0.0  # words are chosen by value, and cost nothing
-    # mmseg's pixel accuracy picks pixels by value; it is no product and is thrown away.
-    accuracy = patch(
-        'mmseg.models.decode_heads.decode_head.accuracy', lambda *_, **__: torch.zeros(())
-    )
     written_out = sdpa_kernel(SDPBackend.MATH)  # the counter does not know the fused CPU kernel
     flops = FlopCounterMode(display=False)
     several = patch('mmseg_aml.strategies.two_views.masked_images', every_one_masked)
-    with accuracy, several, arithmetic(), written_out, mode:
+    # Tokenizers make values, which fake tensors have not.
+    real = model.tokenize(samples_for(batch, expressions, size))
+    tokens = TextTokens(*(None if part is None else mode.from_tensor(part) for part in real))
+    fake.tokenize = lambda samples: tokens
+    with several, arithmetic(), written_out, mode:
         images, samples = torch.randn(batch, 3, size, size), samples_for(batch, expressions, size)
         masker = None if fake.loss_wrapper is None else fake.loss_wrapper.masker
         if masker is not None and masker.estimator is not None:
