@@ -88,6 +88,7 @@ setup(
         'peft': _requirements('peft'),
         'timm': _requirements('timm'),
         'tests': _requirements('tests'),
+        'onnx': _requirements('onnx'),
         'web': _requirements('web'),
     },
     zip_safe=False,

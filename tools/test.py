@@ -37,6 +37,9 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--show-dir', metavar='DIR', help='draw every sentence into this folder')
     parser.add_argument('--show-num', type=int, metavar='N', help='draw N, evenly spread, not all')
     parser.add_argument('--show-worst', type=int, metavar='N', help='draw the N of least IoU')
+    parser.add_argument(
+        '--tta', action='store_true', help='mean over three sizes, and over mirrored sentences'
+    )
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     args = parser.parse_args(arguments)
@@ -88,6 +91,9 @@ def load_config(args: argparse.Namespace) -> Config:
         config.work_dir = args.work_dir
     elif config.get('work_dir') is None:
         config.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+    if args.tta:
+        settings = config.model.get('test_cfg') or {}
+        config.model.test_cfg = {'tta': dict(mirror=True), **settings}
     if args.split is not None:
         set_split(config, args.split)
     if args.out is not None:

@@ -23,8 +23,12 @@ class Cell(NamedTuple):
 
 
 def thumbnail(picture: np.ndarray) -> np.ndarray:
-    """``picture`` (h, w, 3) made to fit a cell; never enlarged."""
+    """``picture`` (h, w, 3) made to fit a cell; small ones by a whole factor larger."""
     small = Image.fromarray(picture)
+    factor = CELL // max(small.size)
+    if factor > 1:
+        size = small.width * factor, small.height * factor
+        return np.array(small.resize(size, Image.Resampling.NEAREST))
     small.thumbnail((CELL, CELL), Image.Resampling.BILINEAR)
     return np.array(small)
 
@@ -36,17 +40,21 @@ def contact_sheet(cells: Sequence[Cell], columns: int = 4) -> np.ndarray:
         uint8 RGB (H, W, 3).
     """
     columns = min(columns, len(cells))
-    rows = -(-len(cells) // columns)
+    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
+    return np.concatenate([_row(row, columns) for row in rows])
+
+
+def _row(cells: Sequence[Cell], columns: int) -> np.ndarray:
+    pictures = [thumbnail(cell.picture) for cell in cells]
     line = CAPTION_SIZE + 4
-    height = CELL + CAPTION_LINES * line + GAP
-    page = Image.new('RGB', (columns * (CELL + GAP) + GAP, rows * (height + GAP) + GAP), PAPER)
+    highest = max(picture.shape[0] for picture in pictures)
+    height = highest + CAPTION_LINES * line + 2 * GAP
+    page = Image.new('RGB', (columns * (CELL + GAP) + GAP, height), PAPER)
     pen = ImageDraw.Draw(page)
-    for place, cell in enumerate(cells):
-        x = GAP + place % columns * (CELL + GAP)
-        y = GAP + place // columns * (height + GAP)
-        small = thumbnail(cell.picture)
-        page.paste(Image.fromarray(small), (x + (CELL - small.shape[1]) // 2, y))
+    for place, (cell, picture) in enumerate(zip(cells, pictures)):
+        x = GAP + place * (CELL + GAP)
+        page.paste(Image.fromarray(picture), (x + (CELL - picture.shape[1]) // 2, GAP))
         font = font_for(frozenset(clean(cell.caption)), CAPTION_SIZE)
         for i, text in enumerate(wrap(cell.caption, font, CELL, CAPTION_LINES)):
-            pen.text((x, y + small.shape[0] + 4 + i * line), text, INK, font)
+            pen.text((x, GAP + highest + 4 + i * line), text, INK, font)
     return np.array(page)

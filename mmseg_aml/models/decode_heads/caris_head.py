@@ -127,7 +127,7 @@ class CARISHead(BaseDecodeHead):
         finest, *pyramid = (x.contiguous(memory_format=torch.channels_last) for x in levels)
         maps = [_project(conv, x) for conv, x in zip(self.input_convs, reversed(pyramid))]
         text = self.lang_in_norm(self.lang_in_linear(tokens))
-        prompts = self.vis_prompts.weight.expand(len(text), -1, -1)
+        prompts = self.vis_prompts.weight.expand(text.shape[0], -1, -1)
         mask = F.pad(mask, (0, prompts.shape[1]), value=True)
         vis, text = self._run_layers(maps, torch.cat((text, prompts), 1), mask)
         stride8 = vis.unflatten(1, maps[-1].shape[-2:]).permute(0, 3, 1, 2)

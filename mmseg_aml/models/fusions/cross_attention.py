@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ...registry import MODELS
 from ...structures import TextFeatures
+from ..layers.exporting import is_exporting
 
 
 @lru_cache(maxsize=64)
@@ -27,8 +28,10 @@ def _axis_code(size: int, channels: int, device: torch.device) -> Tensor:
 def position_code(height: int, width: int, channels: int, like: Tensor) -> Tensor:
     """Sine code (H*W, C) of relative positions: first half rows, second half columns."""
     rows, columns = channels // 2, channels - channels // 2
-    y = _axis_code(height, rows, like.device)[:, None].expand(height, width, rows)
-    x = _axis_code(width, columns, like.device)[None].expand(height, width, columns)
+    # Sizes of an exported graph may be symbols, which no cache knows.
+    axis_code = _axis_code.__wrapped__ if is_exporting() else _axis_code
+    y = axis_code(height, rows, like.device)[:, None].expand(height, width, rows)
+    x = axis_code(width, columns, like.device)[None].expand(height, width, columns)
     return torch.cat([y, x], 2).reshape(height * width, channels).to(like.dtype)
 
 

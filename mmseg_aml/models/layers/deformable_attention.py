@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from mmseg_aml.compat import has_compiled_ops
 from mmseg_aml.transfer import to_device
 
+from .exporting import is_exporting
+
 Sizes = Sequence[tuple[int, int]]
 
 
@@ -235,5 +237,5 @@ class DeformableAttention(nn.Module):
         if self.compiled and value.is_cuda:
             return sample_compiled
         # Bags of a number that is not fixed cannot be exported.
-        in_grids = torch.is_grad_enabled() or torch.compiler.is_exporting()
+        in_grids = torch.is_grad_enabled() or is_exporting()
         return sample_grid if in_grids else sample_bags

@@ -24,6 +24,7 @@ from ..losses.accuracy import without_accuracy
 from ..no_target import GeneralisedHead, check_one_decides
 from .expressions import expand, image_index, levels_read
 from .strategy_keys import without_strategy
+from .test_time import Views, average_views
 
 Levels = tuple[Tensor, ...]
 READY = "mmseg_aml.apis.RISInferencer(config, weights)(image, 'a sentence')"
@@ -80,6 +81,7 @@ class TextImageSegmentor(BaseSegmentor):
             nothing at inference. What a strategy learns itself lies under ``loss_wrapper.``
             in training checkpoints; networks with another strategy or none ignore it.
         test_cfg: ``max_expressions`` (default 32): expressions decoded at once.
+            ``tta``: :class:`.Views`, predictions are their mean.
             ``with_maps``: predictions also carry ``maps``, pictures (h, w) by name of what
             the head looked at, for the visualizer (heads with a method ``maps``: VIPA).
     """
@@ -190,7 +192,7 @@ class TextImageSegmentor(BaseSegmentor):
         *,
         tokens: TextTokens | None = None,
         text: TextFeatures | None = None,
-        index: list[int] | None = None,
+        index: list[int] | Tensor | None = None,
     ) -> TextImageFeatures:
         """Encodes images and expressions and fuses them; never runs the decoder.
 
@@ -200,7 +202,7 @@ class TextImageSegmentor(BaseSegmentor):
             tokens: Token ids to use instead of tokenising (text masking).
             text: Text features to use instead of encoding.
             index: Row of ``inputs`` of every expression, instead of its ``image_index``
-                (masked views).
+                (masked views), as a tensor where their number is not fixed (export).
         """
         return self._encode(self._before_text(inputs), data_samples, tokens, text, index)
 
@@ -371,7 +373,7 @@ class TextImageSegmentor(BaseSegmentor):
         batch = tuple(inputs.shape[-2:])
         sizes = [tuple(sample.metainfo.get('alone_shape', batch)) for sample in data_samples]
         if set(sizes) <= {batch}:
-            return list(self.encode_decode(inputs, data_samples))
+            return list(self._views(inputs, data_samples))
         found: dict[int, Tensor] = {}
         for size in dict.fromkeys(sizes):
             rows = [row for row, other in enumerate(sizes) if other == size]
@@ -380,12 +382,17 @@ class TextImageSegmentor(BaseSegmentor):
             images = list(dict.fromkeys(own))
             for sample, image in zip(group, own):
                 sample.set_metainfo({'image_index': images.index(image), 'pad_shape': size})
-            found.update(
-                zip(rows, self.encode_decode(inputs[images, :, : size[0], : size[1]], group))
-            )
+            found.update(zip(rows, self._views(inputs[images, :, : size[0], : size[1]], group)))
             for sample, image in zip(group, own):
                 sample.set_metainfo({'image_index': image, 'pad_shape': batch})
         return [found[row] for row in range(len(data_samples))]
+
+    def _views(self, inputs: Tensor, data_samples: list[SegDataSample]) -> Tensor:
+        """Logits of :meth:`encode_decode`, or of their mean over views."""
+        views = self.test_cfg.get('tta')
+        if not views:
+            return self.encode_decode(inputs, data_samples)
+        return average_views(self.encode_decode, inputs, data_samples, Views(**views))
 
     def binarise(self, logits: Tensor, size: Sequence[int]) -> Tensor:
         """Logits (1 or 2, h, w) -> mask (1, H, W) uint8 {0, 1} at ``size``."""
