@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -21,7 +22,8 @@ def _characters(path: str) -> frozenset[int]:
 @lru_cache(maxsize=64)
 def font_for(characters: frozenset[str], size: int) -> ImageFont.FreeTypeFont:
     """DejaVu Sans (it comes with matplotlib), or the first installed font that has more of
-    ``characters``, for scripts that DejaVu lacks. What no font has is drawn as a box.
+    ``characters``, for scripts that DejaVu lacks. What no font has is drawn as a box, with a
+    warning.
 
     Args:
         size: font size in pixels.
@@ -35,6 +37,12 @@ def font_for(characters: frozenset[str], size: int) -> ImageFont.FreeTypeFont:
         for path in sorted({font.fname for font in fonts}):
             if len(wanted - _characters(path)) < missing:
                 best, missing = path, len(wanted - _characters(path))
+    if missing:
+        warnings.warn(  # the same words each time, so that Python says them once
+            'no installed font has all characters of a sentence, and boxes stand for them in its '
+            'picture: install one for its script, such as fonts-noto-cjk (Debian, Ubuntu)',
+            stacklevel=2,
+        )
     return ImageFont.truetype(best, size)
 
 

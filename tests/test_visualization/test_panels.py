@@ -83,3 +83,8 @@ def test_short_text_is_kept():
     font = text.font_for(frozenset('a'), 20)
     assert text.wrap('a\tb\n c\x00', font, 300, 1) == ['a b c\ufffd']
     assert text.wrap('', font, 300, 2) == ['']
+
+
+def test_a_script_that_no_font_has_is_said():
+    with pytest.warns(UserWarning, match='no installed font has all characters.*fonts-noto-cjk'):
+        text.font_for(frozenset('a\U000f1234'), 21)
