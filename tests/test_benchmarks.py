@@ -81,5 +81,10 @@ def test_the_table_in_the_docs_is_the_recorded_one(root, monkeypatch):
     }
     for line in table.markdown(results).splitlines()[2:]:
         assert line in (root / 'docs/comparison.md').read_text()
+    for language, name in (('ko', 'Korean'), ('zh', 'Chinese')):
+        report = json.loads((root / f'benchmarks/results/ref_shapes_{language}.json').read_text())
+        assert report['language'] == language
+        line = table.markdown(report['results']).splitlines()[2].replace('VIPA', name)
+        assert line in (root / 'docs/towers.md').read_text()
     for config in (table.CELLS | table.HOSTS).values():
         assert (root / f'configs/{config}_1xb8-8e_ref-shapes-64x64.py').is_file()
