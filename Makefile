@@ -39,7 +39,8 @@ $(STAMP): setup.py pyproject.toml $(wildcard requirements/*.txt)
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	test -x $(VENV)/bin/uv || $(VENV)/bin/python -m pip install --quiet uv
 	VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install \
-		-r requirements/$(STACK).txt -r requirements/cpu.txt -r requirements/tests.txt -e .
+		-r requirements/$(STACK).txt -r requirements/cpu.txt -r requirements/tests.txt \
+		-r requirements/docs.txt -e .
 	touch $@
 
 # The machine's Chromium, or one from the npm registry; without one, tests of the page are skipped.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+import mmseg_aml
 from mmseg_aml.compat.versions import ONEDL, OPENMMLAB
 
 PARTS = ('mmseg_aml', 'configs', 'tools', 'requirements')
@@ -109,6 +111,48 @@ def test_source_distribution(checkout):
         )
 
 
+def test_twine_accepts_both(checkout, wheel):
+    if not list((checkout / 'dist').glob('*.tar.gz')):
+        build(checkout, 'sdist')
+    files = sorted(str(path) for path in (checkout / 'dist').iterdir())
+    assert len(files) == 2
+    said = run(sys.executable, '-m', 'twine', 'check', '--strict', *files, cwd=checkout)
+    assert said.count('PASSED') == 2, said
+
+
+def test_pythons_are_said_alike(root):
+    setup = (root / 'setup.py').read_text()
+    lowest, above = re.search(r"python_requires='>=3\.(\d+),<3\.(\d+)'", setup).groups()
+    assert f'range({lowest}, {above})' in setup  # the classifiers
+    said = f'Python 3.{lowest} to 3.{int(above) - 1}'
+    for page in ('README.md', 'docs/install.md'):
+        assert said in (root / page).read_text(), f'{page} does not say {said}'
+    assert f'target-version = "py3{lowest}"' in (root / 'pyproject.toml').read_text()
+
+
+def test_extras_are_documented(root):
+    extras = re.findall(r"^        '(\w+)': _requirements", (root / 'setup.py').read_text(), re.M)
+    named = ','.join(re.findall(r'\[([\w,]+)\]"', (root / 'docs/install.md').read_text()))
+    assert extras and not set(extras) - set(named.split(','))
+
+
+def test_version_and_authors_are_said_alike(root):
+    citation = yaml.safe_load((root / 'CITATION.cff').read_text())
+    assert citation['version'] == mmseg_aml.__version__
+    assert citation['authors'] == [{'name': 'The mmseg_aml authors'}]
+    assert "author='the mmseg_aml authors'" in (root / 'setup.py').read_text()
+    assert f'## {mmseg_aml.__version__}\n' in (root / 'CHANGELOG.md').read_text()
+
+
+def test_hooks_use_the_tested_versions(root):
+    config = yaml.safe_load((root / '.pre-commit-config.yaml').read_text())
+    pinned = (root / 'requirements/constraints.txt').read_text().split('\n')
+    hooks = config['repos'][0]['hooks']
+    needed = {name for hook in hooks for name in hook.get('additional_dependencies', [])}
+    assert needed and needed <= set(pinned)
+    assert '.venv' not in (root / '.pre-commit-config.yaml').read_text()
+
+
 def test_editable_links_follow_the_checkout(checkout, tmp_path):
     code = 'import setuptools.build_meta as b, sys; print(b.build_editable(sys.argv[1], {}))'
     run(sys.executable, '-c', code, str(tmp_path), cwd=checkout)
@@ -139,7 +183,7 @@ def required(root: Path, file: str) -> list[Requirement]:
 
 def test_constraints_cover_what_is_tested(root):
     """Each package that `make` installs by name has a tested version."""
-    files = ('cpu', 'lite', 'onedl', 'runtime', 'tests')
+    files = ('cpu', 'docs', 'lite', 'onedl', 'runtime', 'tests')
     installed = {requirement.name for file in files for requirement in required(root, file)}
     assert installed <= {requirement.name for requirement in required(root, 'constraints')}
 

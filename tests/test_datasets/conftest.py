@@ -117,9 +117,12 @@ def run_tool(root, monkeypatch, capsys):
     def run(path, *args):
         monkeypatch.setattr(sys, 'argv', [path, *map(str, args)])
         main = runpy.run_path(str(root / 'tools' / path))['main']
-        with pytest.raises(SystemExit) as left:
+        code: object = 0
+        try:
             command_line.run(main)
+        except SystemExit as left:
+            code = left.code
         captured = capsys.readouterr()
-        return left.value.code, captured.out + captured.err
+        return code, captured.out + captured.err
 
     return run

@@ -1,5 +1,6 @@
 """Plans, runs, tables; the tools that a study starts are scripts of a few lines here."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -204,3 +205,19 @@ def test_the_recorded_table_reads_as_a_study(root):
     stored = json.loads((root / 'benchmarks/results/ref_shapes_table.json').read_text())
     text = table(stored['results'], ['val', 'testA', 'testB'], ['mIoU', 'oIoU'])
     assert all(line in (root / 'docs/comparison.md').read_text() for line in text.splitlines()[2:])
+
+
+def test_the_study_of_the_table_is_the_table(root, monkeypatch, tmp_path):
+    """The YAML file and the script name the same runs, in the same folders."""
+    monkeypatch.syspath_prepend(str(root / 'benchmarks'))
+    script = importlib.import_module('ref_shapes_table')
+    study = read_study(root / 'benchmarks/studies/ref_shapes.yaml')
+    ending = '_1xb8-8e_ref-shapes-64x64'
+    assert study.cells == {
+        name: config.rsplit('/', 1)[-1] + ending for name, config in script.CELLS.items()
+    }
+    assert (tuple(study.splits), tuple(study.metrics)) == (script.SPLITS, script.METRICS)
+    assert ' '.join(study.prepare.command[2:]) == script.SCENES
+    assert study.options == {'train_cfg.val_interval': script.EPOCHS + 1}
+    folders = {run.folder for run in runs_of(study, tmp_path)}
+    assert f'{tmp_path}/vipa-language_r18-mini{ending}_seed2' in folders
