@@ -13,7 +13,7 @@ DISTRIBUTIONS = {'PIL': 'pillow', 'huggingface_hub': 'huggingface-hub'}
 # What the OpenMMLab packages bring, and they themselves by their import names.
 WITH_OPENMMLAB = {'mmengine', 'mmcv', 'mmseg', 'torch', 'cv2', 'matplotlib', 'yaml', 'prettytable'}
 # Imported where they are used, with a message that says how to install them.
-OPTIONAL = {'mmpretrain', 'mmdet', 'peft', 'pyarrow', 'wandb', 'torchvision'}
+OPTIONAL = {'mmpretrain', 'mmdet', 'peft', 'pyarrow', 'wandb', 'torchvision', 'onnx', 'onnxscript'}
 
 
 def imported(folder: Path) -> set[str]:

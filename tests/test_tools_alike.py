@@ -53,6 +53,7 @@ BAD = {
     'model_converters/detris_to_mmseg_aml.py': ['ABSENT', 'out.pth'],
     'model_converters/lavt_to_mmseg_aml.py': ['ABSENT', 'out.pth'],
     'model_converters/rela_to_mmseg_aml.py': ['ABSENT', 'out.pth'],
+    'model_converters/to_onnx.py': [MINI, 'ABSENT', 'x.onnx'],
     'model_converters/publish.py': [MINI, 'ABSENT', 'out', '--licence', 'mit', '--about', 'x'],
 }
 WITHOUT_FILES = {'write_configs.py', 'write_metafiles.py'}  # they read nothing that a user names
