@@ -69,6 +69,10 @@ def tensors_of(model: nn.Module) -> list[Tensor]:
     return [*model.parameters(), *model.buffers()]
 
 
+def one_backward(model: Any, images: Tensor, samples: list[Any]) -> None:
+    model.parse_losses(model.loss(images, samples))[0].backward()
+
+
 def count(
     model: Any,
     strategy: dict[str, Any] | None,
@@ -76,11 +80,12 @@ def count(
     size: int,
     arithmetic: Callable[[], Any],
     expressions: int = 1,
+    step: Callable[[Any, Tensor, list[Any]], None] = one_backward,
 ) -> tuple[float, float]:
     """FLOPs (1e9) and peak MiB of one step of ``model`` with a ``loss_wrapper`` config.
 
     ``arithmetic`` makes a context that the step runs in. With several ``expressions`` per
-    image, something is masked for each of them.
+    image, something is masked for each of them. ``step`` runs forward and backward.
     """
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     fake: Any = faked(model, mode)
@@ -106,6 +111,6 @@ def count(
             # Its random matrices are made once, in the first step.
             masker.estimator(View(fake, images, samples, learns=False))
         with PeakMemory([*tensors_of(fake), images]) as memory, flops:
-            fake.parse_losses(fake.loss(images, samples))[0].backward()
+            step(fake, images, samples)
     _axis_code.cache_clear()  # of fake tensors
     return flops.get_total_flops() / 1e9, memory.peak / 2**20

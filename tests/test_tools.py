@@ -116,7 +116,8 @@ def test_options_of_test(root, config_file):
 def test_amp(root, config_file):
     train = tool(root, 'train')
     config = train.load_config(train.parse_args([str(config_file), '--amp']))
-    expected = 'AmpOptimWrapper' if torch.cuda.is_available() else 'mmseg_aml.Bf16OptimWrapper'
+    half = torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False)
+    expected = 'AmpOptimWrapper' if half else 'mmseg_aml.Bf16OptimWrapper'
     assert config.optim_wrapper.type == expected
     with pytest.raises(ValueError, match='cannot replace'):
         train.use_amp(Config(dict(optim_wrapper=dict(type='Other'))))

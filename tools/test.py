@@ -14,13 +14,17 @@ from typing import Any
 import mmseg_aml  # noqa: F401  its version check and compat layer come first
 
 # isort: split
+import torch
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 from mmseg_aml.command_line import ToolParser, read_config, run, write_json
 from mmseg_aml.engine.checkpoints import load_for_test
 from mmseg_aml.engine.distributed import LAUNCHERS, prepare_launcher, timeout_of
+from mmseg_aml.engine.loader_defaults import set_loader_defaults
+from mmseg_aml.engine.precision import CHOICES, float32_products
 from mmseg_aml.evaluation.progress_hook import ProgressHook
 
 
@@ -39,6 +43,9 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--show-worst', type=int, metavar='N', help='draw the N of least IoU')
     parser.add_argument(
         '--tta', action='store_true', help='mean over three sizes, and over mirrored sentences'
+    )
+    parser.add_argument(
+        '--float32', choices=CHOICES, default='exact', help='fast: TF32 on a GPU, oneDNN on a CPU'
     )
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
@@ -100,6 +107,7 @@ def load_config(args: argparse.Namespace) -> Config:
         write_predictions(config, str(args.out))
     if args.show_dir is not None:
         draw_predictions(config, args.show_dir, args.show_num, args.show_worst)
+    set_loader_defaults(config)
     # The file is loaded by the Runner's test, strictly.
     config.load_from = None
     config.resume = False
@@ -113,7 +121,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     runner = Runner.from_cfg(config)
     load_for_test(runner, args.weights)
     runner.register_hook(ProgressHook())
-    metrics = runner.test()
+    with float32_products(args.float32, torch.device(get_device())):
+        metrics = runner.test()
     if is_main_process():
         write_json(args.json, metrics)
     return metrics

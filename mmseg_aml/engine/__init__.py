@@ -3,6 +3,7 @@
 from mmseg_aml.engine import (
     bf16_optim_wrapper,
     checkpoint_hook,
+    compile_hook,
     data_fault_hook,
     distributed,
     exact_resume_hook,
@@ -18,6 +19,7 @@ from mmseg_aml.engine import (
 __all__ = [
     'bf16_optim_wrapper',
     'checkpoint_hook',
+    'compile_hook',
     'data_fault_hook',
     'distributed',
     'exact_resume_hook',

@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from ..command_line import ToolParser, read_config
 from ..engine.checkpoints import load_for_test
 from ..engine.distributed import LAUNCHERS, prepare_launcher, timeout_of
+from ..engine.loader_defaults import set_loader_defaults
 from .progress_hook import ProgressHook
 from .protocols import get_protocols
 
@@ -51,6 +52,7 @@ def build_tester(config: Config, weights: str) -> Runner:
         CheckpointError: If they cannot be read or do not fit the model.
     """
     prepare_launcher(config.launcher, timeout_of(config))
+    set_loader_defaults(config)
     runner = Runner.from_cfg(config)
     load_for_test(runner, weights)
     runner.register_hook(ProgressHook())

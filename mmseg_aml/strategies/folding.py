@@ -87,17 +87,20 @@ def own_memory(gradients: Sequence[Tensor]) -> list[Tensor]:
 
 def cut(features: TextImageFeatures) -> tuple[TextImageFeatures, list[tuple[Tensor, Tensor]]]:
     """The same features as leaves of a new graph, and pairs (leaf, original) for :func:`fold`."""
-    leaves: dict[int, tuple[Tensor, Tensor]] = {}
+    found: dict[int, tuple[Tensor, Tensor]] = {}
+    known: dict[int, Tensor] = {}
 
     def leaf(tensor: Tensor) -> Tensor:
         if not tensor.requires_grad:
             return tensor
-        if id(tensor) not in leaves:
-            leaves[id(tensor)] = tensor.detach().requires_grad_(), tensor
-        return leaves[id(tensor)][0]
+        if id(tensor) not in known:
+            source = tensor.detach().requires_grad_()
+            found[id(tensor)] = source, tensor
+            known[id(tensor)] = source.view_as(source)  # hooks of modules take no leaf here
+        return known[id(tensor)]
 
     visual, text, fused = features
     cut_text = TextFeatures(leaf(text.tokens), text.mask, leaf(text.sentence))
     levels = (tuple(leaf(level) for level in part) for part in (visual, fused))
     cut_visual, cut_fused = levels
-    return TextImageFeatures(cut_visual, cut_text, cut_fused), list(leaves.values())
+    return TextImageFeatures(cut_visual, cut_text, cut_fused), list(found.values())
