@@ -20,8 +20,12 @@ def compile_parts(model: Any, **options: Any) -> None:
         options: Of ``torch.compile``.
     """
     model.backbone.compile(**options)
-    # Heads are asked by name for their forward, which Module.compile() leaves as it is.
-    model.decode_head.forward = torch.compile(model.decode_head.forward, **options)
+    # Module.compile() leaves methods that are called by name as they are.
+    called = [(model.decode_head, 'forward')]
+    called += [(model.backbone, name) for name in ('stem', 'read') if model.backbone_reads_text]
+    for part, name in called:
+        if hasattr(part, name):
+            setattr(part, name, torch.compile(getattr(part, name), **options))
 
 
 @HOOKS.register_module()

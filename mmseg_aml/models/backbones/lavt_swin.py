@@ -79,6 +79,15 @@ class LAVTSwinTransformer(SwinTransformer):
         Returns:
             Per stage (E, C_i, H_i, W_i): the normalised fusion results.
         """
+        return self.read(self.stem(x), text)
+
+    def stem(self, images: Tensor) -> tuple[Tensor, ...]:
+        """(B, 3, H, W) -> tokens (B, h, w, C_0) of the first stage, before any text."""
+        tokens, size = self.first_stage(images)
+        return (tokens.unflatten(1, size),)
+
+    def read(self, stem: Sequence[Tensor], text: TextFeatures) -> tuple[Tensor, ...]:
+        """What :meth:`stem` gives, one row per expression -> levels (E, C_i, H_i, W_i)."""
 
         def fuse(stage: int, tokens: Tensor, _: tuple[int, int]) -> tuple[Tensor, Tensor]:
             if self.stages[stage].with_cp and torch.is_grad_enabled():
@@ -89,4 +98,5 @@ class LAVTSwinTransformer(SwinTransformer):
                 tokens = self.gates[stage](tokens, fused)
             return tokens, fused
 
-        return self.forward_stages(x, fuse)
+        (tokens,) = stem
+        return self.finish_stages(tokens.flatten(1, 2), tuple(tokens.shape[1:3]), fuse)  # type: ignore

@@ -242,13 +242,24 @@ class SwinTransformer(MMSegSwinTransformer):
         Returns:
             Per stage of ``out_indices`` (B, C_i, H_i, W_i), normalised.
         """
+        return self.finish_stages(*self.first_stage(x), after_stage)
+
+    def first_stage(self, x: Tensor) -> tuple[Tensor, Size]:
+        """(B, 3, H, W) -> tokens (B, h*w, C_0) after the first stage's blocks, and (h, w)."""
         x, size = self.patch_embed(x)
         if self.use_abs_pos_embed:
             x = x + self.absolute_pos_embed
-        x = self.drop_after_pos(x)
+        return self.stages[0](self.drop_after_pos(x), size), size
+
+    def finish_stages(
+        self, x: Tensor, size: Size, after_stage: AfterStage | None = None
+    ) -> tuple[Tensor, ...]:
+        """:meth:`forward_stages` from what :meth:`first_stage` gives."""
         outs = []
         for i, stage in enumerate(cast('Iterable[SwinStage]', self.stages)):
-            out = x = stage(x, size)
+            if i:
+                x = stage(x, size)
+            out = x
             if after_stage is not None:
                 x, out = after_stage(i, x, size)
             if i in self.out_indices:

@@ -28,6 +28,19 @@ def image_index(data_samples: Sequence[SegDataSample]) -> list[int]:
     return [sample.metainfo['image_index'] for sample in data_samples]
 
 
+def rows_of_images(data_samples: Sequence[SegDataSample], pixels: int = 2**22) -> list[list[int]]:
+    """Rows of expressions that are resized together: of one image, as many as ``pixels`` hold."""
+    images: dict[int, list[int]] = {}
+    for row, image in enumerate(image_index(data_samples)):
+        images.setdefault(image, []).append(row)
+    chunks = []
+    for rows in images.values():
+        height, width = data_samples[rows[0]].metainfo.get('ori_shape', (1, pixels))[:2]
+        step = max(1, pixels // (height * width))
+        chunks += [rows[i : i + step] for i in range(0, len(rows), step)]
+    return chunks
+
+
 def expand(images: Sequence[Tensor], index: list[int] | Tensor) -> tuple[Tensor, ...]:
     """Rows of tensors (B, ...) per expression (E, ...); no copy if they are the same."""
     if not isinstance(index, Tensor):

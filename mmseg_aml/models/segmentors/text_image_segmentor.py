@@ -22,7 +22,7 @@ from ..data_preprocessor import TextImageDataPreprocessor
 from ..layers.batch_statistics import update_statistics_once
 from ..losses.accuracy import without_accuracy
 from ..no_target import GeneralisedHead, check_one_decides
-from .expressions import expand, image_index, levels_read
+from .expressions import expand, image_index, levels_read, rows_of_images
 from .strategy_keys import without_strategy
 from .test_time import Views, average_views
 
@@ -346,22 +346,31 @@ class TextImageSegmentor(BaseSegmentor):
         padded = tuple(inputs.shape[-2:])
         for sample in data_samples:
             sample.set_metainfo({'pad_shape': padded})
-        for sample, logits in zip(data_samples, self._logits(inputs, data_samples)):
-            logits, meta = logits.float(), sample.metainfo
-            height, width = meta.get('img_shape', padded)[:2]
-            if 'letterbox' in meta:
-                sample.set_data(dict(letterbox_logits=PixelData(data=logits)))
-                logits = unbox_logits(logits[None], meta['letterbox'], meta['ori_shape'])[0]
-            else:
-                own = meta.get('alone_shape', padded)
-                if logits.shape[-2:] != own:
-                    logits = resize(logits[None], own, mode='bilinear')[0]
-                logits = logits[:, :height, :width]
-            mask = self.binarise(logits, meta.get('ori_shape', (height, width)))
-            sample.set_data(
-                dict(seg_logits=PixelData(data=logits), pred_sem_seg=PixelData(data=mask))
+        logits = self._logits(inputs, data_samples)
+        for rows in rows_of_images(data_samples):
+            self._predict_rows(
+                [data_samples[e] for e in rows], torch.stack([logits[e] for e in rows])
             )
         return data_samples
+
+    def _predict_rows(self, samples: list[SegDataSample], logits: Tensor) -> None:
+        """``predict`` for some expressions of one image, of logits (K, 1 or 2, h, w)."""
+        logits, meta = logits.float(), samples[0].metainfo
+        height, width = meta.get('img_shape', meta['pad_shape'])[:2]
+        if 'letterbox' in meta:
+            for sample, boxed in zip(samples, logits):
+                sample.set_data(dict(letterbox_logits=PixelData(data=boxed)))
+            logits = unbox_logits(logits, meta['letterbox'], meta['ori_shape'])
+        else:
+            own = meta.get('alone_shape', meta['pad_shape'])
+            if logits.shape[-2:] != own:
+                logits = resize(logits, own, mode='bilinear')
+            logits = logits[..., :height, :width]
+        masks = self.binarise(logits, meta.get('ori_shape', (height, width)))
+        for sample, seen, mask in zip(samples, logits, masks):
+            sample.set_data(
+                dict(seg_logits=PixelData(data=seen), pred_sem_seg=PixelData(data=mask))
+            )
 
     def _logits(self, inputs: Tensor, data_samples: list[SegDataSample]) -> list[Tensor]:
         """Logits (1 or 2, H', W') per expression, as if its image were alone in the batch.
@@ -395,11 +404,11 @@ class TextImageSegmentor(BaseSegmentor):
         return average_views(self.encode_decode, inputs, data_samples, Views(**views))
 
     def binarise(self, logits: Tensor, size: Sequence[int]) -> Tensor:
-        """Logits (1 or 2, h, w) -> mask (1, H, W) uint8 {0, 1} at ``size``."""
-        logits = F.interpolate(logits[None], tuple(size[:2]), mode='bilinear')[0]
-        if logits.shape[0] == 1:
+        """Logits (K, 1 or 2, h, w) -> masks (K, 1, H, W) uint8 {0, 1} at ``size``."""
+        logits = F.interpolate(logits, tuple(size[:2]), mode='bilinear')
+        if logits.shape[1] == 1:
             return (logits.sigmoid() > self.decode_head.threshold).to(torch.uint8)
-        return logits.argmax(0, keepdim=True).to(torch.uint8)
+        return logits.argmax(1, keepdim=True).to(torch.uint8)
 
     def _forward(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None) -> Tensor:
         """Logits (E, 1 or 2, H, W) at the input size.
