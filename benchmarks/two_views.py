@@ -5,7 +5,8 @@
 Tensors alive at once in forward and backward, beyond weights, images and optimizer states, with
 fake tensors: exact, and free at any size. ``sum`` adds the losses of both views before one backward
 pass, so that both graphs are alive; ``published`` runs the backward pass of each view after its
-losses, as MaskRIS' release does; ``ours`` folds the first into the second (mmseg_aml.strategies.folding).
+losses, as MaskRIS' release does; ``ours`` folds the first into the second
+(mmseg_aml.strategies.folding).
 """
 
 from __future__ import annotations
