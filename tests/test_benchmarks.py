@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import math
+from statistics import mean, pvariance
 
 import pytest
 
@@ -70,6 +72,41 @@ def test_cost_of_several_sentences_in_the_docs(root, expressions):
     variants = ('paper', 'half', 'two-view', 'maskris')
     figures = ' | '.join(f'{report[name]["flops_ratio"]:.2f}' for name in variants)
     assert f'| K = {expressions} | {figures} |' in (root / 'docs/aml.md').read_text()
+
+
+ALIGNMENT = {  # row of docs/aml.md -> setting of the alignment tool
+    'PMME, t = 0.012': 'pmme + paper',
+    'PMME, t = 0.02 (`aml` on RefShapes)': 'config + paper',
+    'PMME, as written (`aml-literal`)': 'pmme-literal + literal',
+    'PMME, one shared projection': 'pmme-shared + paper',
+    "the release's Linear (`aml-release`)": 'linear + release',
+    'uniform noise': 'noise + paper',
+}
+
+
+@pytest.mark.parametrize('row', ALIGNMENT)
+def test_alignment_on_trained_networks_in_the_docs(root, row):
+    path = root / 'benchmarks/results/alignment_ref_shapes_trained.json'
+    networks = [one[ALIGNMENT[row]]['all'] for one in json.loads(path.read_text()).values()]
+    assert len(networks) == 3
+
+    def over_all(measure):
+        means = [one[measure]['mean'] for one in networks]
+        variance = mean(one[measure]['over_seeds'] ** 2 for one in networks) + pvariance(means)
+        return f'{mean(means):.3f} ± {math.sqrt(variance):.3f}'
+
+    shares = [
+        f'{100 * mean(one[measure]["mean"] for one in networks):.0f}'
+        for measure in ('weak', 'masked', 'masked_target')
+    ]
+    rows = [
+        [cell.strip() for cell in line.split('|')[1:-1]]
+        for line in (root / 'docs/aml.md').read_text().splitlines()
+        if line.startswith(f'| {row} |')
+    ]
+    aucs, masked = rows[-2:]  # the first table is that of the calibration
+    assert aucs[2] == f'{over_all("auc")}, *{over_all("auc_others")}*'
+    assert masked[2] == ' / '.join(shares)
 
 
 def test_the_table_in_the_docs_is_the_recorded_one(root, monkeypatch):
