@@ -251,6 +251,21 @@ def test_precisions_agree(segment):
         assert np.abs(a.probability - b.probability).max() < 0.02  # mean and weights were rounded
 
 
+@pytest.mark.parametrize('host', ['CARIS', 'LAVT', 'rela/rela_r18-mini', 'vipa/vipa_r18-mini'])
+@pytest.mark.parametrize('kind', [torch.float16, torch.bfloat16])
+def test_a_model_made_half_predicts(small, host, kind):
+    image = noise(50, 70)
+    if '/' in host:
+        torch.manual_seed(0)
+        segment = RISInferencer(f'{host.split("/")[1]}_1xb8-8e_ref-shapes-64x64', device='cpu')
+    else:
+        segment = small(host)
+    exact = segment(image, SENTENCES)
+    segment.model.to(kind)
+    for a, b in zip(exact, segment(image, SENTENCES)):
+        assert np.abs(a.probability - b.probability).max() < 0.1
+
+
 def test_what_knows_images_alone_says_what_to_use(segment):
     from mmseg.apis import MMSegInferencer, init_model
 

@@ -144,7 +144,7 @@ class CARISHead(BaseDecodeHead):
             ]
         )
         shared: dict[str, Any] = dict(
-            positions=positions[None],
+            positions=positions[None].to(self.level_encoding.weight.dtype),
             references=reference_points(sizes, vis),
             text_mask=mask,
             sizes=sizes,

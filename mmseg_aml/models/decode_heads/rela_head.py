@@ -158,7 +158,7 @@ class ReLAHead(BaseDecodeHead):
             for level, own in zip(maps, self.level_embed.weight)
         ]
         keys = [
-            value + sine_positions(level.shape[-2], level.shape[-1], self.channels, level)
+            value + sine_positions(*level.shape[-2:], self.channels, level).to(value.dtype)
             for value, level in zip(values, maps)
         ]
         with torch.no_grad():
@@ -186,8 +186,9 @@ class ReLAHead(BaseDecodeHead):
             x: Regions (E, Q, C).
             picture: Mask features at the size of a level (E, C, T).
         """
-        with torch.autocast(x.device.type, enabled=False):  # a threshold: no half precision
-            regions = self.mask_embed(self.decoder_norm(x.float()))
+        with torch.autocast(x.device.type, enabled=False):  # a threshold: no autocast
+            x = x.to(self.query_feat.weight.dtype)
+            regions = self.mask_embed(self.decoder_norm(x))
             return (regions @ picture).sigmoid() < 0.5
 
     # --- learn ---------------------------------------------------------------

@@ -75,7 +75,8 @@ class PixelDecoder(nn.Module):
     def forward(self, levels: Sequence[Tensor]) -> PixelFeatures:
         """(E, C_i, H_i, W_i), fine to coarse -> :class:`PixelFeatures`."""
         with torch.autocast(levels[0].device.type, enabled=False):
-            finest, *pyramid = (level.float() for level in levels)
+            kind = self.mask_features.weight.dtype  # float32, but of a model made half
+            finest, *pyramid = (level.to(kind) for level in levels)
             maps = [proj(level) for proj, level in zip(self.input_proj, reversed(pyramid))]
             maps = self._run_layers(maps)
             up = F.interpolate(maps[-1], finest.shape[-2:], mode='bilinear', align_corners=False)
@@ -90,6 +91,7 @@ class PixelDecoder(nn.Module):
                 for size, level in zip(sizes, self.level_embed)
             ]
         )
+        positions = positions.to(x.dtype)
         references = reference_points(sizes, x)
         for layer in self.layers:
             x = layer(x, positions, references, sizes)
