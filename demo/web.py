@@ -96,6 +96,8 @@ class Page:
         try:
             texts = sentences_of(text)
             names = [first, *([second] if second not in (NOTHING, first) else [])]
+            if second == first:
+                gr.Info('Both are the same model, so one is shown: choose another to compare.')
             sides = [views.Side(name, self.models[name](photo, texts)) for name in names]
         except (OSError, ValueError, TypeError, RuntimeError) as error:
             raise gr.Error(str(error), print_exception=False) from error
@@ -184,9 +186,10 @@ def build(models: Models, examples: list[list[Any]], downloads: Path) -> gr.Bloc
         threshold.release(page.files, [session, threshold], files, show_progress='hidden')
         for part in (view, chosen):
             part.input(page.look, settings, seen)
-        photo.input(lambda _: None, photo, session).success(page.look, settings, seen).success(
-            page.files, [session, threshold], files
-        )
+        # What was seen of another picture goes first; then the new one is checked.
+        gone = photo.input(lambda: None, None, session).then(page.look, settings, seen)
+        gone = gone.then(page.files, [session, threshold], files)
+        gone.then(lambda _: None, photo, None)
         if examples:
             gr.Examples(examples, [photo, text], label='Examples')
     return blocks

@@ -18,7 +18,7 @@ VIPA, PLAIN = (
     'segformer_r18-mini_1xb8-8e_ref-shapes-64x64',
 )
 TEXTS = ['the red circle', 'a <b>bold</b> dog']
-WAIT = 120_000  # ms; a busy machine is slow
+WAIT = 60_000  # ms; a busy machine is slow
 
 
 def load(path):
@@ -169,6 +169,10 @@ def test_two_models_side_by_side(page, photo):
 def test_wrong_files_and_inputs_are_sentences(page, photo, tmp_path):
     page.locator('#start').click()
     page.get_by_text('Choose a picture first').first.wait_for()
+    ask(page, photo, TEXTS[0])
+    page.locator('#legend0').get_by_text(TEXTS[0]).wait_for()
+    page.locator('#photo').get_by_role('button', name='Remove Image').first.click()
+    page.locator('#legend0').get_by_text(TEXTS[0]).wait_for(state='hidden')
     wrong = tmp_path / 'letter.jpg'
     wrong.write_text('no picture at all')
     page.locator('#photo input[type=file]').first.set_input_files(wrong)
