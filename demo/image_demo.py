@@ -1,6 +1,7 @@
 """Segment what a sentence means, in one image.
 
-python demo/image_demo.py IMAGE EXPRESSION CONFIG WEIGHTS [--out PICTURE]
+    python demo/image_demo.py photo.jpg "the dog on the left" \\
+        caris_swin-b_2xb8-50e_refcoco-448x448_published caris.pth --out dog.png
 """
 
 from __future__ import annotations
@@ -11,22 +12,23 @@ from pathlib import Path
 from PIL import Image
 
 from mmseg_aml.apis import RISInferencer
+from mmseg_aml.command_line import ToolParser, read_config, run
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Segment what a sentence means, in one image.')
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = ToolParser(__doc__)
     parser.add_argument('image', help='image file')
     parser.add_argument('expression', help='such as "the giraffe closest to the people"')
-    parser.add_argument('config', help='config file, or its name without .py')
-    parser.add_argument('weights', help='checkpoint of that config')
+    parser.add_config()
+    parser.add_weights()
     parser.add_argument('--device', help='such as cuda:0; default: the best one there is')
     parser.add_argument('--out', type=Path, default=Path('image_demo.png'), help='picture to write')
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> None:
-    args = parse_args()
-    segment = RISInferencer(args.config, args.weights, device=args.device)
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    segment = RISInferencer(read_config(args), args.weights, device=args.device)
     prediction = segment(args.image, args.expression)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(prediction.picture).save(args.out)
@@ -35,4 +37,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

@@ -16,10 +16,12 @@ import pytest
 from mmseg_aml.command_line import ToolParser, is_known, run, sentence_of
 
 ROOT = Path(__file__).resolve().parents[1]
-TOOLS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob('tools/**/*.py'))
+PATHS = [*ROOT.glob('tools/**/*.py'), ROOT / 'demo/image_demo.py']
+TOOLS = sorted(path.relative_to(ROOT).as_posix() for path in PATHS)
 MINI = 'segformer_r18-mini_1xb8-8e_ref-shapes-64x64'
 # A command line of each tool whose first problem is a path that does not exist: ABSENT.
 BAD = {
+    'demo/image_demo.py': ['x.jpg', 'it', 'ABSENT', 'x.pth'],
     'test.py': ['ABSENT', 'x.pth'],
     'train.py': ['ABSENT'],
     'study.py': ['ABSENT'],
@@ -94,7 +96,7 @@ def parse_only(monkeypatch) -> list[argparse.ArgumentParser]:
 def examples(doc: str) -> list[str]:
     """The command lines of a docstring, continued lines joined."""
     joined = doc.replace('\\\n', ' ')
-    return re.findall(r'^\s+(python tools/.*)$', joined, re.MULTILINE)
+    return re.findall(r'^\s+(python (?:tools|demo)/.*)$', joined, re.MULTILINE)
 
 
 @pytest.mark.parametrize('path', TOOLS)

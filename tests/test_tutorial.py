@@ -22,7 +22,8 @@ SMALL = {
     '--train 800 --val 200 --testA 200 --testB 200': '--train 8 --val 13 --testA 1 --testB 2',
     'seeds: [0, 1, 2]': 'seeds: [0]',
     'splits: [val, testA, testB]': 'splits: [val]',
-    'val_interval: 4': 'val_interval: 8',
+    'val_interval: 4': 'val_interval: 8, train_dataloader.num_workers: 0, '
+    'train_dataloader.persistent_workers: false',
 }
 
 
