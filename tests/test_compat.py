@@ -318,3 +318,17 @@ def test_nothing_harmless_is_told_and_everything_else_is(root):
         [sys.executable, '-c', code], cwd=root, capture_output=True, text=True, check=True
     ).stderr
     assert 'of the user' in told and told.count('Warning') == 1, told
+
+
+def test_activation_checkpointing_does_not_reenter():
+    """By default, as MMSegmentation's and MMEngine's parts call it; ``grad`` tells."""
+    import torch.utils.checkpoint as cp
+    from mmengine.runner.activation_checkpointing import wrap_forward
+
+    layer, x = torch.nn.Linear(2, 2), torch.ones(1, 2, requires_grad=True)
+    for run in (lambda: cp.checkpoint(layer, x), lambda: wrap_forward(layer.forward)(x)):
+        assert torch.autograd.grad(run().sum(), layer.weight)[0].shape == (2, 2)
+    with pytest.raises(RuntimeError, match='use_reentrant=True'):
+        torch.autograd.grad(cp.checkpoint(layer, x, use_reentrant=True).sum(), layer.weight)
+    compat.install()
+    assert not hasattr(cp.checkpoint.__wrapped__, 'default_reentrant')

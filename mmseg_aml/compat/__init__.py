@@ -4,6 +4,7 @@ Called once, from ``mmseg_aml/__init__.py``, before any module of mmseg is impor
 each thing that is mended.
 """
 
+from .activation_checkpointing import checkpoint_without_reentering
 from .checkpoints import allow_mmengine_checkpoints, never_read_pickles
 from .known_warnings import silence_known_warnings
 from .mmcv_lite import allow_mmcv_lite, has_compiled_ops
@@ -28,3 +29,4 @@ def install() -> None:
     allow_mmengine_checkpoints()
     never_read_pickles()
     allow_mmpretrain_with_transformers5()
+    checkpoint_without_reentering()
