@@ -329,6 +329,6 @@ def test_activation_checkpointing_does_not_reenter():
     for run in (lambda: cp.checkpoint(layer, x), lambda: wrap_forward(layer.forward)(x)):
         assert torch.autograd.grad(run().sum(), layer.weight)[0].shape == (2, 2)
     with pytest.raises(RuntimeError, match='use_reentrant=True'):
-        torch.autograd.grad(cp.checkpoint(layer, x, use_reentrant=True).sum(), layer.weight)
+        torch.autograd.grad(cp.checkpoint(layer, x, use_reentrant=True).sum(), x)
     compat.install()
     assert not hasattr(cp.checkpoint.__wrapped__, 'default_reentrant')
