@@ -12,7 +12,8 @@ The folders follow the data::
     8 look     visualization/   photograph, expression, masks, alignment map
     9 use      apis/            RISInferencer
 
-``engine/`` holds optimizer constructors, schedules and hooks for MMEngine's Runner.
+``engine/`` holds optimizer constructors, schedules and hooks for MMEngine's Runner, ``study/`` what
+reads many runs together, ``command_line`` what all tools share.
 """
 
 from . import compat
