@@ -48,7 +48,7 @@ CELLS = {  # random masking hides as many blocks as AML does, anywhere
 HOSTS = {  # other networks, trained plainly
     'ReLA': 'rela/rela_r18-mini',
     'DETRIS': 'detris/detris_vit-mini',
-    'plain head, ConvNeXt V2': 'towers/segformer_convnextv2-mini',
+    'VIPA, ConvNeXt V2': 'towers/vipa_convnextv2-mini',
 }
 Scores = dict[str, dict[str, float]]  # split -> metric -> percent
 

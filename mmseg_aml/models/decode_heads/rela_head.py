@@ -158,7 +158,8 @@ class ReLAHead(BaseDecodeHead):
             for level, own in zip(maps, self.level_embed.weight)
         ]
         keys = [
-            value + sine_positions(*level.shape[-2:], self.channels, level).to(value.dtype)
+            value
+            + sine_positions(level.shape[-2], level.shape[-1], self.channels, level).to(value.dtype)
             for value, level in zip(values, maps)
         ]
         with torch.no_grad():

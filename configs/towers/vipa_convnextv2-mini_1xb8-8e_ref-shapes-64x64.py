@@ -1,7 +1,7 @@
-# The plain head of RefShapes on an untrained ConvNeXt V2 of transformers, with the grids of the
-# small ResNet: strides 4, 8 and 16. At that one's rate it diverges.
+# VIPA on an untrained ConvNeXt V2 of transformers, with the grids of the small ResNet: strides
+# 4, 8 and 16.
 _base_ = [
-    '../_base_/models/segformer_r18-mini.py',
+    '../_base_/models/vipa_r18-mini.py',
     '../_base_/datasets/ref_shapes.py',
     '../_base_/schedules/ref_shapes_transformer_8e.py',
     '../_base_/default_runtime.py',
