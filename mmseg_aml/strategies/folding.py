@@ -41,7 +41,9 @@ def can_fold(device: torch.device) -> bool:
     return torch.is_grad_enabled() and not half
 
 
-def fold(losses: dict[str, Tensor], inputs: Iterable[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+def fold(
+    losses: dict[str, Tensor], inputs: Iterable[tuple[Tensor, Tensor]], *, keep_graph: bool = False
+) -> dict[str, Tensor]:
     """Losses of the same values whose backward pass adds gradients that are known already.
 
     The graph of ``losses`` is used up. As MMEngine does, losses are summed, each with the same
@@ -50,6 +52,7 @@ def fold(losses: dict[str, Tensor], inputs: Iterable[tuple[Tensor, Tensor]]) -> 
     Args:
         losses: Tensors, or lists of them, by name.
         inputs: Pairs: a tensor in the graph of ``losses``, and the one that gets its gradient.
+        keep_graph: Others need a part of it.
     """
     summed = {key: _mean(value) for key, value in losses.items() if 'loss' in key}
     total = torch.stack(list(summed.values())).sum()
@@ -57,7 +60,7 @@ def fold(losses: dict[str, Tensor], inputs: Iterable[tuple[Tensor, Tensor]]) -> 
         return losses
     sources, targets = zip(*inputs)
     with torch.autocast(total.device.type, enabled=False):  # as in the step's own backward pass
-        found = torch.autograd.grad(total, sources, allow_unused=True)
+        found = torch.autograd.grad(total, sources, allow_unused=True, retain_graph=keep_graph)
     pairs = [(gradient, target) for gradient, target in zip(found, targets) if gradient is not None]
     gradients = own_memory([gradient for gradient, _ in pairs])
     folded = {key: value.detach() for key, value in {**losses, **summed}.items()}

@@ -110,13 +110,16 @@ class TwoViews(BaseModule):
             if folds:  # the encoders' graph stays, the decoder's is freed
                 features, pairs = cut(features)
         losses = scaled(clean.supervised_loss(features), self.clean_weight)
-        losses.update(self._learn(clean))
+        learned = self._learn(clean)
         if not folds:
-            return losses
+            return {**losses, **learned}
         weights = (w for w in clean.segmentor.parameters() if w.requires_grad)
-        folded = fold(losses, [*pairs, *((weight, weight) for weight in weights)])
+        pairs += [(weight, weight) for weight in weights]
+        if learned:
+            learned = fold(learned, pairs, keep_graph=True)
+        folded = fold(losses, pairs)
         clean.__dict__.pop('output', None)
-        return folded
+        return {**folded, **learned}
 
     def masked_text(self, clean: View, generator: torch.Generator) -> dict[str, Any]:
         """``tokens`` or ``text`` of the masked view; by default the sentences as they are."""
