@@ -123,5 +123,17 @@ def test_the_table_in_the_docs_is_the_recorded_one(root, monkeypatch):
         assert report['language'] == language
         line = table.markdown(report['results']).splitlines()[2].replace('VIPA', name)
         assert line in (root / 'docs/towers.md').read_text()
+    hosts = json.loads((root / 'benchmarks/results/ref_shapes_hosts.json').read_text())['results']
+    assert list(hosts) == list(table.HOSTS)
+    for line in table.markdown(hosts).splitlines()[2:]:
+        assert line in (root / 'docs/comparison.md').read_text()
     for config in (table.CELLS | table.HOSTS).values():
         assert (root / f'configs/{config}_1xb8-8e_ref-shapes-64x64.py').is_file()
+
+
+def test_generalised_table_in_the_docs(root):
+    path = root / 'benchmarks/results/gref_shapes_table.json'
+    for name, seeds in json.loads(path.read_text())['results'].items():
+        scores = seeds['0']['val'].values()
+        line = f'| {name} | ' + ' | '.join(f'{score:.1f}' for score in scores) + ' |'
+        assert line in (root / 'docs/comparison.md').read_text()
