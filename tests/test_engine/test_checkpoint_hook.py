@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import io
 import signal
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -113,17 +115,24 @@ def test_resume_with_workers(tmp_path):
     assert_same(whole, train(tmp_path / 'cut', train_dataloader=loader, resume=True))
 
 
-def flipped(content: bytes, share: float) -> bytes:
-    start = int(len(content) * share)
-    return content[:start] + bytes(b ^ 255 for b in content[start:][:64]) + content[start + 64 :]
+def flipped(content: bytes, part: str) -> bytes:
+    """Bits turned in the middle of the largest entry that ``part`` names, not in its padding."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        entries = [entry for entry in archive.infolist() if part in entry.filename]
+        data = archive.read(max(entries, key=lambda entry: entry.file_size))
+    start = content.index(data) + len(data) // 2
+    some = min(64, len(data) // 2)
+    return (
+        content[:start] + bytes(b ^ 255 for b in content[start:][:some]) + content[start + some :]
+    )
 
 
 DAMAGES = {
     'truncated': lambda content: content[: len(content) // 2],
     'last byte': lambda content: content[:-1],
     'empty': lambda content: b'',
-    'pickle': lambda content: flipped(content, 0.3),
-    'weights': lambda content: flipped(content, 0.75),
+    'pickle': lambda content: flipped(content, 'data.pkl'),
+    'weights': lambda content: flipped(content, '/data/'),
     'nonsense': lambda content: b'nonsense',
 }
 
